@@ -1,0 +1,33 @@
+"""What can go wrong, in words a user can act on.
+
+Every error that a user can cause is a :class:`TokprofError`. Its message is one line that names the file, the key and
+the value, and says the way out; the command line prints it and exits with ``exit_code``.
+"""
+
+
+class TokprofError(Exception):
+    """A failure with a one-line message for the user; the command line exits with ``exit_code``."""
+
+    exit_code = 2
+
+
+class InputError(TokprofError):
+    """What the user asked for cannot be: an unknown name, a bad value, a folder that is no model."""
+
+
+class FileFormatError(TokprofError):
+    """A file is damaged, of another kind or of an unknown version; the message names the file and the place."""
+
+
+class OutputError(TokprofError):
+    """A result could not be written: the folder exists, the disk is full, permission is missing."""
+
+
+class MeasurementError(TokprofError):
+    """The measurement itself could not be made: out of memory, the measured process died, no network for a pull."""
+
+
+class Interrupted(TokprofError):  # noqa: N818 - it is an outcome, not a defect
+    """The user pressed Ctrl-C; what was finished has been kept."""
+
+    exit_code = 130
