@@ -402,7 +402,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """The board's energy over repetitions of one phase. ``energy_mj`` is None where it was refused; ``reason`` says why."""
+    """The board's energy over repetitions of one phase; where it was refused it is None and ``reason`` says why."""
 
     phase: Phase
     window_ns: int
@@ -575,4 +575,109 @@ class Trace:
     threads: tuple[TraceThread, ...]
     counts: TraceCounts
     properties: tuple[tuple[str, str], ...] = ()  # the file's other top-level values, as JSON: deviceProperties, ...
+    notes: tuple[Note, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------------- timelines compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepKernels(Columns):
+    """The device events of one typical prefill or decode step, in the order of start.
+
+    Instants and durations are medians over the steps it stands for, instants counted from the step's start.
+    """
+
+    name: Array = column(np.int32, vocabulary="names")
+    category: Array = column(np.int8, vocabulary="categories")
+    operator: Array = column(np.int32, vocabulary="operators")  # "" where unknown
+    frame: Array = column(np.int32, vocabulary="frames")  # innermost Python frame of the launch; "" where unknown
+    layer: Array = column(np.int32)  # 0, 1, ... where a repeating structure was found; -1 outside it
+    stream: Array = column(np.int64)
+    start_ns: Array = column(np.float64)
+    duration_ns: Array = column(np.float64)
+    gap_ns: Array = column(np.float64)  # idle time of the whole device right before it; 0 where it overlaps
+    gap_cause: Array = column(np.int8, vocabulary="gap_causes")
+    names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    gap_causes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TypicalStep:
+    """The median step of a phase, kernel by kernel.
+
+    ``samples_ns`` and ``gap_samples_ns`` hold the single steps behind the medians: shape (steps, kernels), only the
+    steps with the same kernel sequence as the typical one; ``None`` where there was one step only.
+    """
+
+    phase: Phase
+    step_count: int  # steps of the phase that were seen
+    sampled_step_count: int  # of these, steps with the typical kernel sequence
+    wall_ns: float  # median time from a step's start to its end, gaps included
+    busy_ns: float  # median time in which at least one kernel ran
+    kernels: StepKernels
+    confidence: float  # 0 to 1: how surely these are steps of this phase
+    evidence: str  # "tokprof slices", "vLLM annotations", "periodic kernel sequence"
+    samples_ns: Array | None = None
+    gap_samples_ns: Array | None = None
+    wall_samples_ns: Array | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """What one group of kernels contributes to the difference B - A of a phase, in nanoseconds per step.
+
+    ``count_effect_ns + duration_effect_ns + kernel_set_effect_ns + gap_effect_ns`` is the line's whole difference.
+    """
+
+    key: str  # the operator, category, layer, kernel or frame
+    a_count: float
+    b_count: float
+    a_ns: float
+    b_ns: float
+    a_gap_ns: float
+    b_gap_ns: float
+    count_effect_ns: float
+    duration_effect_ns: float
+    kernel_set_effect_ns: float  # kernels that only one side has
+    gap_effect_ns: float
+    low_ns: float | None = None  # 95 % interval of the whole difference, where repetitions exist
+    high_ns: float | None = None
+    verdict: str = "one sample"  # "effect", "noise", or "one sample"
+
+    @property
+    def difference_ns(self) -> float:
+        """The line's whole difference."""
+        return self.count_effect_ns + self.duration_effect_ns + self.kernel_set_effect_ns + self.gap_effect_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PhaseDiff:
+    """Two typical steps of one phase, aligned kernel by kernel.
+
+    ``a_row`` and ``b_row`` have one entry per line of the alignment, in order: rows of the two kernel tables, -1 where
+    one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``.
+    """
+
+    phase: Phase
+    a: TypicalStep
+    b: TypicalStep
+    a_row: Array
+    b_row: Array
+    ledgers: tuple[tuple[str, tuple[LedgerLine, ...]], ...]  # ("category", lines), ("layer", lines), ...
+    residual_ns: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimelineDiff:
+    """Two timelines compared."""
+
+    a_name: str
+    b_name: str
+    phases: tuple[PhaseDiff, ...]
+    a_counters: TraceCounters | None = None
+    b_counters: TraceCounters | None = None
     notes: tuple[Note, ...] = ()
