@@ -233,7 +233,7 @@ class KernelEvents(Columns):
     operator: Array = column(np.int32, vocabulary="operators")  # "" where no operator is known
     stream: Array = column(np.int32)
     repetition: Array = column(np.int32)
-    phase: Array = column(np.int8)  # code of Phase; -1 outside both
+    phase: Array = column(np.int8, vocabulary=Phase)  # -1 outside both
     step: Array = column(np.int32)
     start_ns: Array = column(np.int64)
     duration_ns: Array = column(np.int64)

@@ -1,0 +1,54 @@
+"""The command line: wires the commands and turns errors into exit codes; it computes nothing."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tokprof.profiler.errors import TokprofError
+
+app = typer.Typer(
+    name="tokprof",
+    help="Why is this model's tokens per second different? Profiles prefill and decode apart, and compares kernel by kernel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tokprof {version('tokprof')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 2 for a user's mistake, or 130 after Ctrl-C."""
+    try:
+        app()
+    except TokprofError as error:
+        print(f"tokprof: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("tokprof: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`tokprof show ... | head`): nothing is wrong.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

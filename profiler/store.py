@@ -1,0 +1,306 @@
+"""A run on disk: a folder that is complete or absent.
+
+``run.json`` holds the scalars, one Parquet file per table of :class:`~tokprof.profiler.record.Columns` the samples, and
+``trace.json.gz`` a Chrome trace. A folder is written under a temporary name beside its place, synced and renamed. A
+measurement in several processes is a folder of such folders with a ``study.json``. Reading trusts nothing: unknown
+versions, missing files and columns of another shape are refused with the file's name.
+
+History of ``SCHEMA_VERSION``:
+
+1. the first
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+import numpy as np
+
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError
+from tokprof.profiler.record import Columns, Run, column_fields
+
+SCHEMA_VERSION = 1
+RUN_FILE = "run.json"
+STUDY_FILE = "study.json"
+TRACE_FILE = "trace.json.gz"
+_FORMATS = {RUN_FILE: "tokprof run", STUDY_FILE: "tokprof study"}
+
+TableT = TypeVar("TableT", bound=Columns)
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise an error if ``path`` exists and may not be replaced, or if its parent cannot take it.
+
+    With ``force`` an existing folder is replaced only if it is one of ours, so that a mistyped ``--out`` never deletes
+    a home folder.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not force:
+        raise OutputError(f"{path} exists already; choose another --out or pass --force to replace it")
+    if not path.is_dir() or not ((path / RUN_FILE).exists() or (path / STUDY_FILE).exists()):
+        raise OutputError(f"{path} is no run folder, so --force does not replace it; choose another --out")
+
+
+@contextmanager
+def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises
+    ------
+    OutputError
+        ``path`` exists (without ``force``), the disk is full, or permission is missing.
+    """
+    refuse_existing(path, force=force)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        temporary = path.parent / f".{path.name}.{os.getpid()}.partial"
+        temporary.mkdir()
+    try:
+        yield temporary
+        with writing(path):
+            _publish(temporary, path, force=force)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write ``path`` into one line that says the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"{path}: the disk is full; free some space or choose another --out") from error
+        if error.errno == errno.EFBIG:
+            raise OutputError(f"{path}: the file is larger than this process may write; raise `ulimit -f`") from error
+        raise OutputError(f"{path}: {error.strerror or error}; choose another --out") from error
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write ``run.json`` and the Parquet files of a run into an existing folder (see :func:`new_folder`)."""
+    scalars: dict[str, Any] = {"format": _FORMATS[RUN_FILE], "schema_version": SCHEMA_VERSION}
+    with writing(folder):
+        for spec in fields(run):
+            value = getattr(run, spec.name)
+            if isinstance(value, Columns):
+                write_table(value, folder / f"{spec.name}.parquet")
+                scalars[spec.name] = f"{spec.name}.parquet"
+            else:
+                scalars[spec.name] = msgspec.to_builtins(value)
+        _write_json(folder / RUN_FILE, scalars)
+
+
+def save_study(folder: Path, run_folders: list[str]) -> None:
+    """Write ``study.json``, which names the run folders below ``folder`` in the order of their processes."""
+    with writing(folder):
+        _write_json(
+            folder / STUDY_FILE,
+            {"format": _FORMATS[STUDY_FILE], "schema_version": SCHEMA_VERSION, "runs": run_folders},
+        )
+
+
+def load_run(folder: Path) -> Run:
+    """Read one run folder.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, or it holds no run.
+    FileFormatError
+        A file is missing, damaged or of an unknown version.
+    """
+    scalars = _read_json(folder, RUN_FILE)
+    values: dict[str, Any] = {}
+    hints = get_type_hints(Run)
+    file = folder / RUN_FILE
+    for spec in fields(Run):
+        if spec.name not in scalars:
+            raise FileFormatError(
+                f"{file}: key {spec.name!r} is missing; the file was edited or written by another tool"
+            )
+        value = scalars[spec.name]
+        table = _table_type(hints[spec.name])
+        if table is not None:
+            values[spec.name] = None if value is None else read_table(table, folder / f"{spec.name}.parquet")
+            continue
+        try:
+            values[spec.name] = msgspec.convert(value, hints[spec.name])
+        except (msgspec.ValidationError, ValueError) as error:
+            raise FileFormatError(f"{file}: key {spec.name!r}: {error}") from error
+    try:
+        return Run(**values)
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(f"{file}: {error}") from error
+
+
+def load_runs(folder: Path) -> tuple[Run, ...]:
+    """Read a run folder, or every run of a study's folder in the order of their processes."""
+    if not (folder / STUDY_FILE).exists():
+        return (load_run(folder),)
+    names = _read_json(folder, STUDY_FILE).get("runs")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
+        raise FileFormatError(f"{folder / STUDY_FILE}: key 'runs' wants the names of folders beside it, has {names!r}")
+    return tuple(load_run(folder / name) for name in names)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Say whether ``path`` is a folder that :func:`load_runs` reads."""
+    return (path / RUN_FILE).is_file() or (path / STUDY_FILE).is_file()
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+def write_table(table: Columns, path: Path) -> None:
+    """Write a table to Parquet: codes become strings, so that any tool reads it; vocabularies are kept besides."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays: dict[str, Any] = {}
+    names = {spec.name for spec in column_fields(type(table))}
+    for spec in column_fields(type(table)):
+        values = getattr(table, spec.name)
+        if values is None:
+            continue
+        words = _vocabulary(table, spec)
+        if words is None:
+            arrays[spec.name] = pa.array(values)
+        else:
+            indices = pa.array(values, mask=values < 0)
+            arrays[spec.name] = pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
+    others = {f.name: getattr(table, f.name) for f in fields(table) if f.name not in names}  # type: ignore[arg-type]
+    content = pa.table(arrays).replace_schema_metadata({"tokprof": msgspec.json.encode(others)})
+    with path.open("wb") as stream:
+        pq.write_table(content, stream, compression="zstd")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_table(table: type[TableT], path: Path) -> TableT:
+    """Read a table that :func:`write_table` wrote."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    hints = get_type_hints(table)
+    try:
+        content = pq.read_table(path)
+        others = msgspec.json.decode((content.schema.metadata or {}).get(b"tokprof", b"{}"), type=dict[str, Any])
+        values: dict[str, Any] = {
+            spec.name: msgspec.convert(others[spec.name], hints[spec.name])
+            for spec in fields(table)  # type: ignore[arg-type]
+            if "dtype" not in spec.metadata
+        }
+        for spec in column_fields(table):
+            if spec.name not in content.column_names:
+                if not spec.metadata["optional"]:
+                    raise FileFormatError(f"{path}: column {spec.name!r} is missing")
+                continue
+            column = content.column(spec.name).combine_chunks()
+            vocabulary = spec.metadata["vocabulary"]
+            if vocabulary is None:
+                values[spec.name] = column.to_numpy(zero_copy_only=False)
+            else:
+                words = values[vocabulary] if isinstance(vocabulary, str) else tuple(map(str, vocabulary))
+                values[spec.name] = _codes(column, words, path, spec.name)
+        return table(**values)
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path}: the file is missing from its run folder") from error
+    except KeyError as error:
+        raise FileFormatError(f"{path}: {error.args[0]!r} is missing from the file's metadata") from error
+    except (pa.ArrowException, msgspec.MsgspecError, ValueError, TypeError, OSError) as error:
+        raise FileFormatError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _codes(column: Any, words: tuple[str, ...], path: Path, name: str) -> Any:
+    encoded = column if hasattr(column, "indices") else column.dictionary_encode()
+    code_of = {word: code for code, word in enumerate(words)}
+    present = encoded.dictionary.to_pylist()
+    unknown = [word for word in present if word not in code_of]
+    if unknown:
+        raise FileFormatError(f"{path}: column {name!r} holds {unknown[0]!r}, which is no word of its vocabulary")
+    lookup = np.array([code_of[word] for word in present] + [-1], dtype=np.int64)
+    return lookup[encoded.indices.fill_null(len(present)).to_numpy(zero_copy_only=False)]
+
+
+def _vocabulary(table: Columns, spec: Any) -> list[str] | None:
+    vocabulary = spec.metadata["vocabulary"]
+    if vocabulary is None:
+        return None
+    return list(getattr(table, vocabulary)) if isinstance(vocabulary, str) else [str(word) for word in vocabulary]
+
+
+def _table_type(hint: Any) -> type[Columns] | None:
+    for candidate in (hint, *get_args(hint)):
+        if isinstance(candidate, type) and issubclass(candidate, Columns):
+            return candidate
+    return None
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _write_json(path: Path, value: object) -> None:
+    with path.open("wb") as stream:
+        stream.write(msgspec.json.format(msgspec.json.encode(value), indent=1))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder")
+    if not path.is_file():
+        raise InputError(f"{folder}: no run here ({name} is missing)")
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path}: not readable as JSON: {error}") from error
+    except OSError as error:
+        raise FileFormatError(f"{path}: {error.strerror}") from error
+    if content.get("format") != _FORMATS[name]:
+        raise FileFormatError(f"{path}: key 'format' is {content.get('format')!r}, wants {_FORMATS[name]!r}")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise FileFormatError(
+            f"{path}: schema_version is {version!r}, this tokprof reads {SCHEMA_VERSION}; "
+            "use the version of tokprof that wrote it"
+        )
+    return content
+
+
+def _publish(temporary: Path, path: Path, *, force: bool) -> None:
+    for file in temporary.rglob("*"):
+        if file.is_dir() or file.name in (RUN_FILE, STUDY_FILE) or file.suffix == ".parquet":
+            continue
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    refuse_existing(path, force=force)
+    if path.exists():
+        replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
+        path.rename(replaced)
+        temporary.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        temporary.rename(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed processes left of earlier attempts at the same folder."""
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        owner = leftover.name.removesuffix(".partial").rpartition(".")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(leftover, ignore_errors=True)
