@@ -9,7 +9,7 @@ from tokprof.profiler.errors import TokprofError
 
 app = typer.Typer(
     name="tokprof",
-    help="Why is this model's tokens per second different? Profiles prefill and decode apart, and compares kernel by kernel.",
+    help="Why is this model's tokens per second different? Profiles prefill and decode apart, kernel by kernel.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

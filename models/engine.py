@@ -1,0 +1,199 @@
+"""Prefill and decode as two plain functions, so that a measurement can stand between them.
+
+An engine issues work and never waits for it: no call here synchronises with the device, except where a docstring says
+so. Tokens travel between calls as opaque handles that stay on the device.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+
+class Engine(Protocol):
+    """What the measuring loop needs of a model with its prompt."""
+
+    batch_size: int
+    prompt_token_count: int
+
+    def prefill(self) -> Any:
+        """Start from an empty cache, run the prompt and sample the first new token."""
+
+    def decode(self, token: Any) -> Any:
+        """Append ``token`` to the cache and sample the next one."""
+
+    def forced(self, index: int) -> Any:
+        """Return the token ``index`` of the given continuation, to be decoded instead of the sampled one."""
+
+    def ended(self, token: Any) -> int | None:
+        """Take note of a sampled token; return how many tokens had been sampled when every sequence had ended.
+
+        On a GPU the answer may come some steps late, because nothing waits for the device; ``None`` while unknown.
+        """
+
+    def hold(self) -> None:
+        """Keep a copy of the cache as it is now."""
+
+    def rewind(self) -> None:
+        """Bring the cache back to the copy that :meth:`hold` kept."""
+
+    def generate(self, new_token_count: int, on_forward: Callable[[], None]) -> int:
+        """Run the library's own ``generate``; call ``on_forward`` before each forward; return the number of tokens."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished everything issued so far."""
+
+    def sampled_ids(self) -> list[list[int]]:
+        """Return the tokens sampled since the last prefill, per sequence; synchronises."""
+
+
+class TransformersEngine:
+    """An :class:`Engine` around a transformers causal language model; greedy sampling.
+
+    Parameters
+    ----------
+    model
+        The loaded module, in eval mode.
+    prompt_ids, continuation_ids
+        Token ids of one sequence, repeated over the batch; the continuation may be empty if nothing is forced.
+    end_ids
+        Tokens that end a sequence.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompt_ids: Sequence[int],
+        continuation_ids: Sequence[int] = (),
+        *,
+        batch_size: int = 1,
+        end_ids: Sequence[int] = (),
+    ) -> None:
+        import torch
+
+        self.batch_size = batch_size
+        self.prompt_token_count = len(prompt_ids)
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._prompt = torch.tensor([list(prompt_ids)] * batch_size, device=self._device)
+        self._continuation = torch.tensor([list(continuation_ids)] * batch_size, device=self._device)
+        self._end_ids = frozenset(end_ids)
+        self._cache: Any = None
+        self._held: Any = None
+        self._sampled: list[Any] = []
+        self._watch: _EndWatch | None = None
+
+    def prefill(self) -> Any:
+        """Start from an empty cache, run the prompt and sample the first new token."""
+        self._cache = None
+        self._sampled = []
+        self._watch = None
+        return self._forward(self._prompt)
+
+    def decode(self, token: Any) -> Any:
+        """Append ``token`` to the cache and sample the next one."""
+        return self._forward(token)
+
+    def _forward(self, ids: Any) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **self._cache_argument())
+            self._cache = _cache_of(output)
+            token = output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
+        self._sampled.append(token)
+        return token
+
+    def _cache_argument(self) -> dict[str, Any]:
+        return {} if self._cache is None else {"past_key_values": self._cache}
+
+    def forced(self, index: int) -> Any:
+        """Return the token ``index`` of the given continuation, shape (batch, 1)."""
+        return self._continuation[:, index : index + 1]
+
+    def ended(self, token: Any) -> int | None:
+        """See :meth:`Engine.ended`."""
+        if not self._end_ids:
+            return None
+        if self._watch is None:
+            self._watch = _EndWatch(self._end_ids, self._device)
+        return self._watch.note(token)
+
+    def hold(self) -> None:
+        """Keep a copy of the cache as it is now."""
+        self._held = copy.deepcopy(self._cache)
+
+    def rewind(self) -> None:
+        """Bring the cache back to the copy that :meth:`hold` kept."""
+        self._cache = copy.deepcopy(self._held)
+
+    def generate(self, new_token_count: int, on_forward: Callable[[], None]) -> int:
+        """See :meth:`Engine.generate`; greedy, and ended by end-of-sequence as users meet it."""
+        import torch
+
+        handle = self._model.register_forward_pre_hook(lambda *_: on_forward())
+        try:
+            with torch.inference_mode():
+                ids = self._model.generate(
+                    self._prompt,
+                    attention_mask=torch.ones_like(self._prompt),
+                    max_new_tokens=new_token_count,
+                    do_sample=False,
+                    pad_token_id=next(iter(self._end_ids), 0),
+                )
+        finally:
+            handle.remove()
+        self._sampled = list(ids[:, self.prompt_token_count :].split(1, dim=1))
+        return len(self._sampled)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished everything issued so far."""
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+    def sampled_ids(self) -> list[list[int]]:
+        """Return the tokens sampled since the last prefill, per sequence; synchronises."""
+        import torch
+
+        rows: list[list[int]] = torch.cat(self._sampled, dim=1).tolist() if self._sampled else []
+        return rows
+
+
+class _EndWatch:
+    """Learns when every sequence has ended, without waiting for the device."""
+
+    def __init__(self, end_ids: frozenset[int], device: Any) -> None:
+        import torch
+
+        self._end_ids = torch.tensor(sorted(end_ids), device=device)
+        self._cuda = device.type == "cuda"
+        self._over: Any = None
+        self._count = 0
+        self._pending: list[tuple[int, Any, Any]] = []
+
+    def note(self, token: Any) -> int | None:
+        import torch
+
+        self._count += 1
+        over = torch.isin(token, self._end_ids)
+        self._over = over if self._over is None else self._over | over
+        everyone = self._over.all()
+        if not self._cuda:
+            return self._count if bool(everyone) else None
+        flag = torch.empty((), dtype=torch.bool, pin_memory=True)
+        flag.copy_(everyone, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self._pending.append((self._count, flag, arrived))
+        while self._pending and self._pending[0][2].query():
+            count, flag, _ = self._pending.pop(0)
+            if bool(flag):
+                return count
+        return None
+
+
+def _cache_of(output: Any) -> Any:
+    """Return the cache of a model output: keys and values, or a state-space model's state."""
+    cache = getattr(output, "past_key_values", None)
+    return cache if cache is not None else getattr(output, "cache_params", None)
