@@ -125,6 +125,7 @@ class TransformersEngine:
     def rewind(self) -> None:
         """Bring the cache back to the copy that :meth:`hold` kept."""
         self._cache = copy.deepcopy(self._held)
+        self._sampled = self._sampled[:1]
 
     def generate(self, new_token_count: int, on_forward: Callable[[], None]) -> int:
         """See :meth:`Engine.generate`; greedy, and ended by end-of-sequence as users meet it."""

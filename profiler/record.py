@@ -176,6 +176,8 @@ def codes_of(member: StrEnum) -> int:
 class Spans(Columns):
     """One row per prefill and per decode step, of every pass and repetition, in the order of time.
 
+    In the energy pass, whose windows hold many steps, one row is a whole phase and its ``step`` is 0.
+
     ``host_*_ns`` is wall time as the host saw it; ``device_*_ns`` is time on the device by CUDA events, moved to the
     host's clock, and absent on a CPU, where both are one. Between two decode steps nothing synchronises, so on a GPU
     the host's steps show when work was *issued* and the device's steps when it *ran*.
@@ -438,7 +440,10 @@ class Run:
     power: PowerSamples | None = None
     host: HostSamples | None = None
     kernels: KernelEvents | None = None
-    stacks: HostStacks | None = None
+    stacks: HostStacks | None = None  # of every active thread
+    interpreter_stacks: HostStacks | None = (
+        None  # only while Python ran, not an operator: the interpreter lock was held
+    )
     energies: tuple[Energy, ...] = ()
     alignments: tuple[ClockAlignment, ...] = ()
     notes: tuple[Note, ...] = ()

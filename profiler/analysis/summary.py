@@ -1,0 +1,462 @@
+"""What runs say about prefill and decode: pure functions from :class:`~tokprof.profiler.record.Run` to a summary.
+
+Every time comes from the clean pass. The unit of an interval is the process: with one process there is none, and the
+range over its repetitions is shown for what it is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokprof.profiler.record import (
+    Array,
+    DecodeMode,
+    HostStacks,
+    KernelEvents,
+    Mark,
+    Note,
+    PassKind,
+    Phase,
+    PowerSamples,
+    Run,
+    Spans,
+    Stop,
+    codes_of,
+)
+
+TOP_COUNT = 5
+MINIMUM_CLOCK_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A value with its 95 % interval over processes, or with the range over repetitions of the only process."""
+
+    value: float
+    low: float | None = None  # None with one process: no interval can be given
+    high: float | None = None
+    minimum: float | None = None  # over repetitions of all processes
+    maximum: float | None = None
+    process_count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelShare:
+    """One kernel's part of a phase in the profiled pass."""
+
+    name: str
+    category: str
+    share: float  # of the phase's kernel time
+    count_per_span: float  # launches in one prefill or one decode step
+    time_us_per_span: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameShare:
+    """A Python function's part of the samples in which Python itself ran."""
+
+    function: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSummary:
+    """One phase of one cell. Absent figures were not measured; a note says why."""
+
+    phase: Phase
+    repetition_count: int  # over all processes, without warm-up
+    marked_count: int  # of these, with a mark: throttled, shared device or contended host
+    token_count: int  # of one repetition, over the batch
+    time_ms: Estimate
+    tokens_per_s: Estimate
+    bytes_per_s: Estimate | None
+    time_to_first_token_ms: Estimate | None  # prefill only: from the call to the first token on the device
+    latency_median_ms: float | None  # decode only: over all steps of all repetitions
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    latency_sample_count: int | None
+    host_issue_ms: float | None  # on a GPU: the host's time to issue the work; None on a CPU, where both are one
+    energy_per_token_mj: float | None
+    energy_error_mj: float | None
+    energy_reason: str
+    mean_sm_clock_mhz: float | None
+    kernel_busy_share: float | None
+    gap_share: float | None
+    share_basis: str  # the time the two shares refer to
+    kernels: tuple[KernelShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slowdown:
+    """How much slower a pass was than the clean one."""
+
+    pass_kind: PassKind
+    total: float | None
+    prefill: float | None
+    decode: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The answer of ``tokprof profile``."""
+
+    model: str
+    device: str
+    fingerprint: str
+    mode: DecodeMode
+    batch_size: int
+    prompt: str
+    prompt_token_count: int
+    new_token_count: int
+    process_count: int
+    outcome: str
+    stops: tuple[Stop, ...]
+    phases: tuple[PhaseSummary, ...]
+    total_ms: Estimate
+    slowdowns: tuple[Slowdown, ...]
+    python_share: float | None  # of the host's time in the stacks pass in which Python itself ran
+    frames: tuple[FrameShare, ...]
+    notes: tuple[Note, ...]
+
+
+def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
+    """Summarise the processes of one cell.
+
+    ``fingerprint`` is the digest of what must agree between runs to be compared (see ``tokprof.profiler.environment``).
+    """
+    first = runs[0]
+    phases = tuple(
+        summarize_phase(runs, phase) for phase in Phase if any(len(_clean(run.spans, phase)) for run in runs)
+    )
+    facts, device = first.model, first.environment.device
+    adapter = f" with {facts.adapter} adapter {facts.adapter_name}" if facts.adapter else ""
+    python_share, frames = host_frames(runs)
+    return Summary(
+        model=f"{facts.name}{adapter} · {facts.architecture} · {facts.parameter_count / 1e6:,.1f} M parameters · "
+        f"{facts.dtype} · {facts.attention}{' · compiled' if facts.compiled else ''} · {facts.weights} weights",
+        device=device_line(first),
+        fingerprint=fingerprint,
+        mode=first.cell.mode,
+        batch_size=first.cell.batch_size,
+        prompt=first.cell.prompt,
+        prompt_token_count=first.cell.prompt_token_count,
+        new_token_count=first.cell.new_token_count,
+        process_count=len(runs),
+        outcome=str(first.outcome if len({run.outcome for run in runs}) == 1 else runs[-1].outcome),
+        stops=tuple(run.stop for run in runs),
+        phases=phases,
+        total_ms=_over_processes([_total_ms(run) for run in runs]),
+        slowdowns=_slowdowns(runs),
+        python_share=python_share,
+        frames=frames,
+        notes=_distinct_notes(runs),
+    )
+
+
+def device_line(run: Run) -> str:
+    """Name the device in one line."""
+    device, machine = run.environment.device, run.environment
+    libraries = dict(machine.libraries)
+    software = f"torch {libraries.get('torch', '?')} · transformers {libraries.get('transformers', '?')}"
+    if device.kind == "cpu":
+        threads = f"{machine.thread_count} threads on " if machine.thread_count else ""
+        return f"{device.name} · {threads}{machine.cpu_count} cores · {software}"
+    limit = f" · limit {device.power_limit_mw / 1e3:.0f} W" if device.power_limit_mw else ""
+    return f"{device.name} · driver {device.driver or 'unknown'}{limit} · {software}"
+
+
+def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
+    """Summarise one phase over the processes that measured it."""
+    times_ms = [phase_times_ms(run.spans, phase) for run in runs]
+    tables = [_clean(run.spans, phase) for run in runs]
+    steps = np.concatenate([table.duration_ns for table in tables]) / 1e6
+    tokens = [_per_repetition(table, table.token_count) for table in tables]
+    rates = [t / ms * 1e3 for t, ms in zip(tokens, times_ms, strict=True)]
+    byte_rates = [
+        _per_repetition(table, table.byte_count) / ms * 1e3
+        for table, ms in zip(tables, times_ms, strict=True)
+        if table.byte_count is not None
+    ]
+    decode = phase is Phase.DECODE
+    energy, error, reason = _energy(runs, phase)
+    busy, basis = kernel_busy_share(runs, phase)
+    quantiles = np.percentile(steps, [50, 95, 99]).tolist() if decode else [None] * 3
+    return PhaseSummary(
+        phase=phase,
+        repetition_count=sum(len(values) for values in times_ms),
+        marked_count=sum(_marked_repetitions(table) for table in tables),
+        token_count=int(np.median(np.concatenate(tokens))),
+        time_ms=_over_processes(times_ms),
+        tokens_per_s=_over_processes(rates),
+        bytes_per_s=_over_processes(byte_rates) if len(byte_rates) == len(tables) else None,
+        time_to_first_token_ms=None if decode else _over_processes([_first_token_ms(table) for table in tables]),
+        latency_median_ms=quantiles[0],
+        latency_p95_ms=quantiles[1],
+        latency_p99_ms=quantiles[2],
+        latency_sample_count=len(steps) if decode else None,
+        host_issue_ms=_host_issue_ms(tables),
+        energy_per_token_mj=energy,
+        energy_error_mj=error,
+        energy_reason=reason,
+        mean_sm_clock_mhz=_mean_clock_mhz(runs, phase),
+        kernel_busy_share=busy,
+        gap_share=None if busy is None else 1.0 - busy,
+        share_basis=basis,
+        kernels=heaviest_kernels(runs, phase),
+    )
+
+
+def phase_times_ms(spans: Spans, phase: Phase) -> Array:
+    """Return each clean repetition's time of one phase, in milliseconds: from its first start to its last end."""
+    table = _clean(spans, phase)
+    starts, ends = _edges(table)
+    return (table.end_ns[ends] - table.start_ns[starts]) / 1e6
+
+
+def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, str]:
+    """Return the share of a phase in which at least one kernel ran, and the time that share refers to.
+
+    On a GPU, kernels keep their durations under the profiler but the gaps grow, so the kernels' time is taken from the
+    profiled pass and the phase's time from the clean one. On a CPU the profiler stretches the operators themselves, so
+    both come from the profiled pass.
+    """
+    busy_ns = wall_ns = 0
+    cuda = runs[0].environment.device.kind == "cuda"
+    for run in runs:
+        if run.kernels is None:
+            continue
+        kernels = run.kernels.select(run.kernels.phase == codes_of(phase))
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        if not len(profiled) or not len(kernels):
+            continue
+        busy_ns += union_ns(kernels.start_ns, kernels.end_ns)
+        wall_ns += int(matching_clean_ns(run.spans, profiled)) if cuda else int(profiled.duration_ns.sum())
+    if wall_ns == 0:
+        return None, ""
+    return min(1.0, busy_ns / wall_ns), "clean pass" if cuda else "profiled pass"
+
+
+def matching_clean_ns(spans: Spans, other: Spans) -> float:
+    """Return the clean time of the same phase and steps as the spans of another pass, in nanoseconds."""
+    clean = spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    total = 0.0
+    for phase in np.unique(other.phase):
+        same = clean.select(clean.phase == phase)
+        if not len(same):
+            continue
+        steps = other.step[other.phase == phase]
+        by_step = {int(s): float(np.median(same.duration_ns[same.step == s])) for s in np.unique(same.step)}
+        total += sum(by_step.get(int(step), float("nan")) for step in steps)
+    return total
+
+
+def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) -> tuple[KernelShare, ...]:
+    """Return the kernels that took the most time in the profiled pass of a phase."""
+    time_ns: Counter[str] = Counter()
+    launches: Counter[str] = Counter()
+    category: dict[str, str] = {}
+    span_count = 0
+    for run in runs:
+        if run.kernels is None:
+            continue
+        kernels = run.kernels.select(run.kernels.phase == codes_of(phase))
+        span_count += len(run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False))
+        sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
+        counts = np.bincount(kernels.name, minlength=len(kernels.names))
+        for code in np.flatnonzero(counts):
+            name = kernels.names[code]
+            time_ns[name] += int(sums[code])
+            launches[name] += int(counts[code])
+        category.update(_categories(kernels))
+    total = sum(time_ns.values())
+    if not total or not span_count:
+        return ()
+    return tuple(
+        KernelShare(
+            name=name,
+            category=category.get(name, ""),
+            share=value / total,
+            count_per_span=launches[name] / span_count,
+            time_us_per_span=value / span_count / 1e3,
+        )
+        for name, value in time_ns.most_common(count)
+    )
+
+
+def host_frames(runs: Sequence[Run], count: int = TOP_COUNT) -> tuple[float | None, tuple[FrameShare, ...]]:
+    """Return Python's own share of the host's time, and the functions it ran then, heaviest first.
+
+    Operators release the interpreter lock while they work, so samples of the lock's holder are the host's own work:
+    what a GPU waits for in a gap.
+    """
+    weights: Counter[str] = Counter()
+    wall_ns = 0
+    for run in runs:
+        if run.interpreter_stacks is None:
+            continue
+        weights.update(_leaf_functions(run.interpreter_stacks))
+        spans = run.spans.of(pass_kind=PassKind.STACKS)
+        inside = run.interpreter_stacks
+        if len(spans) and len(inside):
+            within = (spans.host_end_ns > inside.time_ns.min()) & (spans.host_start_ns < inside.time_ns.max())
+            wall_ns += int((spans.host_end_ns - spans.host_start_ns)[within].sum())
+    total = sum(weights.values())
+    if not total:
+        return None, ()
+    frames = tuple(FrameShare(function=name, share=value / total) for name, value in weights.most_common(count))
+    return (min(1.0, total / wall_ns) if wall_ns else None), frames
+
+
+def union_ns(start_ns: Array, end_ns: Array) -> int:
+    """Return the total length of the union of intervals, in nanoseconds; overlaps count once."""
+    if not len(start_ns):
+        return 0
+    order = np.argsort(start_ns, kind="stable")
+    starts, reach = start_ns[order], np.maximum.accumulate(end_ns[order])
+    fresh = np.concatenate([[True], starts[1:] > reach[:-1]])
+    firsts = np.flatnonzero(fresh)
+    lasts = np.concatenate([firsts[1:] - 1, [len(starts) - 1]])
+    return int((reach[lasts] - starts[firsts]).sum())
+
+
+# ----------------------------------------------------------------------------------------------------------- details
+
+
+def _clean(spans: Spans, phase: Phase) -> Spans:
+    return spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+
+
+def _edges(table: Spans) -> tuple[Array, Array]:
+    """Return the first and last row of each repetition; the rows of one repetition are consecutive."""
+    if not len(table):
+        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+    changes = np.flatnonzero(np.diff(table.repetition)) + 1
+    return np.concatenate([[0], changes]), np.concatenate([changes - 1, [len(table) - 1]])
+
+
+def _per_repetition(table: Spans, values: Array) -> Array:
+    starts, _ = _edges(table)
+    return np.add.reduceat(values, starts) if len(starts) else np.array([], dtype=np.int64)
+
+
+def _marked_repetitions(table: Spans) -> int:
+    bits = Mark.THROTTLED | Mark.SHARED_DEVICE | Mark.CONTAMINATED
+    return len(np.unique(table.repetition[(table.mark & bits) != 0]))
+
+
+def _first_token_ms(table: Spans) -> Array:
+    return (table.end_ns - table.host_start_ns) / 1e6
+
+
+def _host_issue_ms(tables: Sequence[Spans]) -> float | None:
+    if any(table.device_start_ns is None for table in tables):
+        return None
+    issue = []
+    for table in tables:
+        starts, ends = _edges(table)
+        issue.append((table.host_end_ns[ends] - table.host_start_ns[starts]) / 1e6)
+    return float(np.median(np.concatenate(issue)))
+
+
+def _total_ms(run: Run) -> Array:
+    table = run.spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    starts, ends = _edges(table)
+    return (table.end_ns[ends] - table.start_ns[starts]) / 1e6
+
+
+def _over_processes(samples: Sequence[Array]) -> Estimate:
+    """Take each process's median; with several processes, their mean and Student's 95 % interval."""
+    filled = [values for values in samples if len(values)]
+    medians = np.array([np.median(values) for values in filled])
+    everything = np.concatenate(filled)
+    low = high = None
+    if len(medians) > 1:
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(len(medians) - 1, 0.975)) * float(np.std(medians, ddof=1)) / len(medians) ** 0.5
+        low, high = float(medians.mean()) - half, float(medians.mean()) + half
+    return Estimate(
+        value=float(medians.mean()),
+        low=low,
+        high=high,
+        minimum=float(everything.min()),
+        maximum=float(everything.max()),
+        process_count=len(medians),
+    )
+
+
+def _energy(runs: Sequence[Run], phase: Phase) -> tuple[float | None, float | None, str]:
+    entries = [energy for run in runs for energy in run.energies if energy.phase is phase]
+    known = [e for e in entries if e.energy_mj is not None and e.token_count]
+    if not known:
+        return None, None, entries[0].reason if entries else ""
+    tokens = sum(e.token_count for e in known)
+    error = sum(e.error_mj or 0.0 for e in known) / tokens if all(e.error_mj is not None for e in known) else None
+    return sum(e.energy_mj or 0.0 for e in known) / tokens, error, ""
+
+
+def _mean_clock_mhz(runs: Sequence[Run], phase: Phase) -> float | None:
+    readings = [_within(run.power, _clean(run.spans, phase)) for run in runs if run.power is not None]
+    clocks = [r for r in readings if r is not None]
+    if not clocks:
+        return None
+    everything = np.concatenate(clocks)
+    return float(everything.mean()) if len(everything) >= MINIMUM_CLOCK_SAMPLES else None
+
+
+def _within(power: PowerSamples | None, spans: Spans) -> Array | None:
+    if power is None or power.sm_clock_mhz is None or not len(spans):
+        return None
+    at = np.searchsorted(spans.start_ns, power.time_ns, side="right") - 1
+    inside = (at >= 0) & (power.time_ns < spans.end_ns[np.maximum(at, 0)])
+    clocks: Array = power.sm_clock_mhz[inside]
+    return clocks
+
+
+def _categories(kernels: KernelEvents) -> dict[str, str]:
+    if not kernels.categories:
+        return {}
+    names, first = np.unique(kernels.name, return_index=True)
+    return {
+        kernels.names[code]: kernels.categories[kernels.category[row]] for code, row in zip(names, first, strict=True)
+    }
+
+
+def _leaf_functions(stacks: HostStacks) -> dict[str, int]:
+    totals = np.bincount(stacks.stack, weights=stacks.duration_ns, minlength=len(stacks.stacks))
+    weights: Counter[str] = Counter()
+    for code in np.flatnonzero(totals):
+        leaf = stacks.stacks[code].rpartition(";")[2]
+        weights[leaf] += int(totals[code])
+    return dict(weights)
+
+
+def _slowdowns(runs: Sequence[Run]) -> tuple[Slowdown, ...]:
+    result = []
+    for kind in PassKind:
+        passes = [p for run in runs for p in run.passes if p.kind is kind and kind is not PassKind.CLEAN]
+        if passes:
+            result.append(
+                Slowdown(
+                    pass_kind=kind,
+                    total=_mean([p.slowdown for p in passes]),
+                    prefill=_mean([p.prefill_slowdown for p in passes]),
+                    decode=_mean([p.decode_slowdown for p in passes]),
+                )
+            )
+    return tuple(result)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _distinct_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
+    seen: dict[tuple[str, str], Note] = {}
+    for run in runs:
+        for note in run.notes:
+            seen.setdefault((note.code, note.message), note)
+    return tuple(seen.values())

@@ -1,0 +1,287 @@
+"""The one measuring loop. Everything timed anywhere in tokprof goes through :func:`repeat`.
+
+A repetition is one prefill and the decode steps after it. Within it nothing synchronises, prints, allocates for the
+instruments or talks to another process; that all happens between repetitions.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tokprof.models.engine import Engine
+from tokprof.profiler.measure.clocks import Clock, Instants
+from tokprof.profiler.measure.stopping import StopLimits, StopState
+from tokprof.profiler.record import (
+    ClockAlignment,
+    DecodeMode,
+    Mark,
+    PassKind,
+    Phase,
+    Spans,
+    Stop,
+    codes_of,
+)
+
+Scope = Callable[[str], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What one repetition does."""
+
+    mode: DecodeMode
+    new_token_count: int  # the prefill samples the first; each decode step one more
+
+    @property
+    def step_count(self) -> int:
+        """Decode steps at most: one fewer than the new tokens."""
+        return self.new_token_count - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """The instants of one repetition: the start, the end of prefill, the end of each decode step."""
+
+    instants: Instants
+    wanted_count: int  # tokens sampled until every sequence had ended; all of them if none had
+    sampled_ids: list[list[int]]
+
+    def phase_ns(self) -> dict[Phase, int]:
+        """Return the time of each phase, without steps issued after the end."""
+        times = self.instants.host_ns if self.instants.device_ns is None else self.instants.device_ns
+        durations = {Phase.PREFILL: int(times[1] - times[0])}
+        if self.wanted_count > 1:
+            durations[Phase.DECODE] = int(times[self.wanted_count] - times[1])
+        return durations
+
+
+def no_scope(_: str) -> AbstractContextManager[Any]:
+    """Name nothing: the scope of the passes without a profiler."""
+    return nullcontext()
+
+
+def repeat(engine: Engine, clock: Clock, work: Workload, *, scope: Scope = no_scope, repetition: int = 0) -> Repetition:
+    """Run one repetition and return its instants.
+
+    ``scope`` names the prefill and every step for a profiler: ``tokprof.prefill#rep=R`` and
+    ``tokprof.decode#rep=R,step=S``.
+    """
+    if work.mode is DecodeMode.GENERATE:
+        return _generate(engine, clock, work, scope=scope, repetition=repetition)
+    forced = work.mode is DecodeMode.TEACHER_FORCED
+    clock.begin(work.new_token_count + 1)
+    clock.mark()
+    with scope(f"tokprof.prefill#rep={repetition}"):
+        token = engine.prefill()
+    clock.mark()
+    end = None if forced else engine.ended(token)
+    for step in range(1, work.new_token_count):
+        if end is not None:
+            break
+        with scope(f"tokprof.decode#rep={repetition},step={step}"):
+            token = engine.decode(engine.forced(step - 1) if forced else token)
+        clock.mark()
+        if not forced:
+            end = engine.ended(token)
+    instants = clock.finish()
+    return Repetition(
+        instants=instants, wanted_count=_wanted(end, len(instants.host_ns) - 1), sampled_ids=engine.sampled_ids()
+    )
+
+
+def _generate(engine: Engine, clock: Clock, work: Workload, *, scope: Scope, repetition: int) -> Repetition:
+    """Run the library's own loop; a step lasts from one forward's start to the next, its host work included."""
+    clock.begin(work.new_token_count + 1)
+    forwards = 0
+    current = scope(f"tokprof.prefill#rep={repetition}")
+
+    def on_forward() -> None:
+        nonlocal forwards, current
+        if forwards > 0:
+            current.__exit__(None, None, None)
+            clock.mark()
+            current = scope(f"tokprof.decode#rep={repetition},step={forwards}")
+            current.__enter__()
+        forwards += 1
+
+    clock.mark()
+    current.__enter__()
+    try:
+        engine.generate(work.new_token_count, on_forward)
+    finally:
+        current.__exit__(None, None, None)
+    clock.mark()
+    instants = clock.finish()
+    return Repetition(instants=instants, wanted_count=len(instants.host_ns) - 1, sampled_ids=engine.sampled_ids())
+
+
+def _wanted(end: int | None, sampled: int) -> int:
+    return sampled if end is None else min(end, sampled)
+
+
+@dataclass(slots=True)
+class SpanBuilder:
+    """Gathers repetitions into :class:`~tokprof.profiler.record.Spans`, and the clock alignments seen on the way."""
+
+    engine: Engine
+    byte_count: Callable[[Sequence[int]], list[int]] | None = None  # UTF-8 bytes of each token
+    prompt_byte_count: int | None = None
+    forced_ids: Sequence[int] = ()
+    alignments: list[ClockAlignment] = field(default_factory=list)
+    _rows: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(
+        self, result: Repetition, *, pass_kind: PassKind, repetition: int, work: Workload, mark: Mark = Mark(0)
+    ) -> None:
+        """Add the prefill and the decode steps of one repetition."""
+        instants = result.instants
+        batch = self.engine.batch_size
+        count = len(instants.host_ns) - 1
+        steps = np.arange(count)
+        marks = np.where(steps >= result.wanted_count, mark | Mark.OVERRUN, mark)
+        context = np.where(steps == 0, 0, self.engine.prompt_token_count + steps - 1)
+        tokens = np.where(steps == 0, self.engine.prompt_token_count * batch, batch)
+        self._append(
+            pass_kind=np.full(count, codes_of(pass_kind)),
+            repetition=np.full(count, repetition),
+            phase=np.where(steps == 0, codes_of(Phase.PREFILL), codes_of(Phase.DECODE)),
+            step=steps,
+            token_count=tokens,
+            context_token_count=context,
+            byte_count=self._bytes(result, work, count),
+            host_start_ns=instants.host_ns[:-1],
+            host_end_ns=instants.host_ns[1:],
+            device_start_ns=None if instants.device_ns is None else instants.device_ns[:-1],
+            device_end_ns=None if instants.device_ns is None else instants.device_ns[1:],
+            mark=marks,
+        )
+        if instants.alignment is not None:
+            self.alignments.append(instants.alignment)
+
+    def add_window(self, instants: Instants, *, phase: Phase, repetition: int, token_count: int) -> None:
+        """Add one whole phase of the energy pass as a single row of step 0."""
+        self._append(
+            pass_kind=[codes_of(PassKind.ENERGY)],
+            repetition=[repetition],
+            phase=[codes_of(phase)],
+            step=[0],
+            token_count=[token_count],
+            context_token_count=[0 if phase is Phase.PREFILL else self.engine.prompt_token_count],
+            byte_count=None if self.byte_count is None else [-1],
+            host_start_ns=instants.host_ns[:1],
+            host_end_ns=instants.host_ns[1:],
+            device_start_ns=None if instants.device_ns is None else instants.device_ns[:1],
+            device_end_ns=None if instants.device_ns is None else instants.device_ns[1:],
+            mark=[0],
+        )
+
+    def build(self) -> Spans:
+        """Return every row so far."""
+        columns = {
+            name: None if any(part is None for part in parts) else np.concatenate(parts)
+            for name, parts in self._rows.items()
+        }
+        return Spans(**columns)
+
+    def _append(self, **columns: Any) -> None:
+        for name, values in columns.items():
+            self._rows.setdefault(name, []).append(values)
+
+    def _bytes(self, result: Repetition, work: Workload, count: int) -> Any:
+        """Bytes that each span's tokens stand for: the prompt's, then those of the token each step leads to."""
+        if self.byte_count is None or self.prompt_byte_count is None:
+            return None
+        rows = result.sampled_ids
+        if work.mode is DecodeMode.TEACHER_FORCED:
+            rows = [list(self.forced_ids[:count])] * self.engine.batch_size
+        sizes = np.array([self.byte_count(row) for row in rows], dtype=np.int64)
+        per_step = sizes.sum(axis=0)[:count]
+        return np.concatenate([[self.prompt_byte_count * self.engine.batch_size], per_step[1:]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanPass:
+    """What the clean pass leaves: why it ended and how many repetitions count."""
+
+    stop: Stop
+    warm_up_count: int
+
+
+def measure_clean(
+    engine: Engine,
+    clock: Clock,
+    work: Workload,
+    spans: SpanBuilder,
+    limits: StopLimits,
+    *,
+    warm_up_count: int,
+    on_repetition: Callable[[StopState], None] = lambda _: None,
+) -> CleanPass:
+    """Warm up, then repeat until a stop rule is met. Ctrl-C keeps the finished repetitions and re-raises if none is."""
+    for index in range(warm_up_count):
+        result = repeat(engine, clock, work, repetition=index - warm_up_count)
+        spans.add(result, pass_kind=PassKind.CLEAN, repetition=index - warm_up_count, work=work, mark=Mark.WARM_UP)
+    state = StopState(limits)
+    stop: Stop | None = None
+    while stop is None:
+        try:
+            result = repeat(engine, clock, work, repetition=state.count)
+        except KeyboardInterrupt:
+            if state.count == 0:
+                raise
+            return CleanPass(stop=state.interrupted(), warm_up_count=warm_up_count)
+        spans.add(result, pass_kind=PassKind.CLEAN, repetition=state.count, work=work)
+        host = result.instants.host_ns
+        stop = state.add(result.phase_ns(), int(host[-1] - host[0]))
+        on_repetition(state)
+    return CleanPass(stop=stop, warm_up_count=warm_up_count)
+
+
+def measure_energy(
+    engine: Engine,
+    clock: Clock,
+    work: Workload,
+    spans: SpanBuilder,
+    *,
+    window_ns: int,
+    on_repetition: Callable[[], None] = lambda: None,
+) -> None:
+    """Repeat each phase by itself until it has filled ``window_ns``, for a counter that moves slowly.
+
+    The decode steps of one window all start from a copy of the cache after prefill, so no prefill lies between them;
+    only the copying does, and it is inside the window.
+    """
+    forced = work.mode is DecodeMode.TEACHER_FORCED
+
+    def prefill() -> int:
+        engine.prefill()
+        return engine.batch_size * engine.prompt_token_count
+
+    first = engine.prefill()
+    engine.hold()
+
+    def decode() -> int:
+        engine.rewind()
+        token = first
+        for step in range(1, work.new_token_count):
+            token = engine.decode(engine.forced(step - 1) if forced else token)
+        return engine.batch_size * work.step_count
+
+    for phase, once in ((Phase.PREFILL, prefill), (Phase.DECODE, decode)):
+        if phase is Phase.DECODE and work.step_count == 0:
+            continue
+        repetition = 0
+        elapsed_ns = 0
+        while elapsed_ns < window_ns:
+            clock.begin(2)
+            clock.mark()
+            token_count = once()
+            clock.mark()
+            instants = clock.finish()
+            spans.add_window(instants, phase=phase, repetition=repetition, token_count=token_count)
+            elapsed_ns += int(instants.host_ns[-1] - instants.host_ns[0])
+            repetition += 1
+            on_repetition()

@@ -1,0 +1,190 @@
+"""Summaries for a terminal, through rich. Names that come from models and traces are never read as markup."""
+
+from rich.console import Console, ConsoleRenderable, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tokprof.profiler.analysis.summary import Estimate, PhaseSummary, Summary
+from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
+
+ABSENT = "not measured"
+
+
+def summary_text(summary: Summary) -> ConsoleRenderable:
+    """Lay out the answer of ``tokprof profile``: what was measured, each phase, the host, the notes."""
+    parts: list[ConsoleRenderable] = [
+        Text.assemble((summary.model, "bold")),
+        Text(f"{summary.device} · fingerprint {summary.fingerprint}"),
+        Text(_work_line(summary), style="dim"),
+        Text(""),
+        _phase_table(summary),
+    ]
+    for phase in summary.phases:
+        if phase.kernels:
+            parts += [Text(""), _kernel_table(phase)]
+    if summary.frames:
+        parts += [Text(""), _host_table(summary)]
+    parts += [Text(""), *_pass_lines(summary)]
+    if summary.notes:
+        parts += [Text(""), notes_text(summary.notes)]
+    return Group(*parts)
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the answer of ``tokprof profile``."""
+    console.print(summary_text(summary))
+
+
+def notes_text(notes: tuple[Note, ...]) -> ConsoleRenderable:
+    """List notes with their advice, warnings first."""
+    lines: list[ConsoleRenderable] = []
+    for note in sorted(notes, key=lambda n: n.level is not NoteLevel.WARNING):
+        sign, style = ("!", "yellow") if note.level is NoteLevel.WARNING else ("·", "dim")
+        lines.append(Text.assemble((f"{sign} ", style), note.message))
+        if note.advice:
+            lines.append(Padding(Text(f"→ {note.advice}", style="dim"), (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Write a number with three or four telling digits: ``1,234``, ``56.7``, ``0.0891``."""
+    if value == 0:
+        text = "0"
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    elif abs(value) >= 100:
+        text = f"{value:.1f}"
+    elif abs(value) >= 1:
+        text = f"{value:.2f}"
+    else:
+        text = f"{value:.3g}"
+    return f"{text} {unit}".rstrip()
+
+
+def estimate(value: Estimate | None, unit: str = "") -> str:
+    """Write an estimate with its interval over processes, where there is one."""
+    if value is None:
+        return ABSENT
+    if value.low is None or value.high is None:
+        return quantity(value.value, unit)
+    return f"{quantity(value.value, unit)} ±{quantity((value.high - value.low) / 2)}"
+
+
+def _work_line(summary: Summary) -> str:
+    processes = f"{summary.process_count} processes" if summary.process_count > 1 else "1 process"
+    return (
+        f"{summary.mode} · batch {summary.batch_size} · prompt {summary.prompt_token_count} tokens ({summary.prompt})"
+        f" · {summary.new_token_count} new tokens · {processes}"
+    )
+
+
+def _phase_table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("")
+    for phase in summary.phases:
+        table.add_column(str(phase.phase), justify="right")
+    rows: list[tuple[str, list[str]]] = [
+        ("time", [estimate(p.time_ms, "ms") for p in summary.phases]),
+        ("  range over repetitions", [_range(p) for p in summary.phases]),
+        ("tokens/s", [estimate(p.tokens_per_s) for p in summary.phases]),
+        ("bytes/s", [estimate(p.bytes_per_s) for p in summary.phases]),
+        (
+            "time to first token",
+            [_only(p, Phase.PREFILL, estimate(p.time_to_first_token_ms, "ms")) for p in summary.phases],
+        ),
+        ("per token, median", [_latency(p, p.latency_median_ms) for p in summary.phases]),
+        ("per token, p95", [_latency(p, p.latency_p95_ms) for p in summary.phases]),
+        ("per token, p99", [_latency(p, p.latency_p99_ms) for p in summary.phases]),
+        ("host issue time", [_optional(p.host_issue_ms, "ms") for p in summary.phases]),
+        ("energy per token", [_energy(p) for p in summary.phases]),
+        ("mean SM clock", [_optional(p.mean_sm_clock_mhz, "MHz") for p in summary.phases]),
+        ("kernels busy", [_share(p.kernel_busy_share) for p in summary.phases]),
+        ("gaps", [_share(p.gap_share) for p in summary.phases]),
+    ]
+    for name, cells in rows:
+        if name in ("host issue time", "mean SM clock") and all(cell == ABSENT for cell in cells):
+            continue
+        style = "dim" if name.startswith(" ") else ""
+        table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
+    return table
+
+
+def _kernel_table(phase: PhaseSummary) -> Table:
+    title = f"heaviest in {phase.phase}"
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column(title, max_width=64, no_wrap=True, overflow="ellipsis")
+    table.add_column("category")
+    table.add_column("share", justify="right")
+    table.add_column("per step" if phase.phase is Phase.DECODE else "per prefill", justify="right")
+    table.add_column("launches", justify="right")
+    for kernel in phase.kernels:
+        table.add_row(
+            Text(kernel.name),
+            Text(kernel.category),
+            f"{kernel.share:.1%}",
+            quantity(kernel.time_us_per_span, "µs"),
+            quantity(kernel.count_per_span),
+        )
+    return table
+
+
+def _host_table(summary: Summary) -> Table:
+    share = f" ({summary.python_share:.0%} of the host's time)" if summary.python_share is not None else ""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column(f"host: where Python itself ran{share}", max_width=88, no_wrap=True, overflow="ellipsis")
+    table.add_column("share", justify="right")
+    for frame in summary.frames:
+        table.add_row(Text(frame.function), f"{frame.share:.1%}")
+    return table
+
+
+def _pass_lines(summary: Summary) -> list[ConsoleRenderable]:
+    lines: list[ConsoleRenderable] = []
+    stops = {(str(stop.rule), stop.detail) for stop in summary.stops}
+    rule, detail = sorted(stops)[0]
+    more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
+    lines.append(Text.assemble(("stopped by ", "dim"), rule, (f": {detail}{more}", "dim")))
+    for slowdown in summary.slowdowns:
+        if slowdown.pass_kind is PassKind.ENERGY:
+            continue
+        figures = [
+            f"{name} ×{value:.2f}"
+            for name, value in (("prefill", slowdown.prefill), ("decode", slowdown.decode))
+            if value is not None
+        ]
+        if figures:
+            label = f"{slowdown.pass_kind} pass against the clean one: "
+            lines.append(Text.assemble((label, "dim"), ", ".join(figures)))
+    return lines
+
+
+def _range(phase: PhaseSummary) -> str:
+    low, high = phase.time_ms.minimum, phase.time_ms.maximum
+    if low is None or high is None:
+        return ""
+    marked = f", {phase.marked_count} marked" if phase.marked_count else ""
+    return f"{quantity(low)} – {quantity(high)} (n={phase.repetition_count}{marked})"
+
+
+def _only(phase: PhaseSummary, wanted: Phase, text: str) -> str:
+    return text if phase.phase is wanted else ""
+
+
+def _latency(phase: PhaseSummary, value: float | None) -> str:
+    return _only(phase, Phase.DECODE, _optional(value, "ms"))
+
+
+def _optional(value: float | None, unit: str) -> str:
+    return ABSENT if value is None else quantity(value, unit)
+
+
+def _share(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.1%}"
+
+
+def _energy(phase: PhaseSummary) -> str:
+    if phase.energy_per_token_mj is None:
+        return ABSENT
+    error = f" ±{quantity(phase.energy_error_mj)}" if phase.energy_error_mj is not None else ""
+    return f"{quantity(phase.energy_per_token_mj, 'mJ')}{error}"
