@@ -262,7 +262,7 @@ class PowerSamples(Columns):
     event_reasons: Array | None = column(np.uint64, optional=True)  # bits of nvmlClocksEventReasons
     power_cap_ns: Array | None = column(np.int64, optional=True)  # cumulative time below requested clocks, by cause
     thermal_ns: Array | None = column(np.int64, optional=True)
-    other_process_count: Array | None = column(np.int32, optional=True)
+    other_process_count: Array | None = column(np.int32, optional=True)  # -1 where the driver did not tell
     power_source: str | None = None  # "instant", "average" or "usage (1 s average)"
 
 
@@ -276,6 +276,7 @@ class HostSamples(Columns):
     steal_ns: Array | None = column(np.int64, optional=True)  # CPU time the hypervisor gave to others
     process_cpu_ns: Array | None = column(np.int64, optional=True)  # CPU time of the measured process
     involuntary_switch_count: Array | None = column(np.int64, optional=True)  # of the measured process
+    run_delay_ns: Array | None = column(np.int64, optional=True)  # its threads ready to run and waiting for a core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
