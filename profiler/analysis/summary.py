@@ -130,7 +130,7 @@ def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
     phases = tuple(
         summarize_phase(runs, phase) for phase in Phase if any(len(_clean(run.spans, phase)) for run in runs)
     )
-    facts, device = first.model, first.environment.device
+    facts = first.model
     adapter = f" with {facts.adapter} adapter {facts.adapter_name}" if facts.adapter else ""
     python_share, frames = host_frames(runs)
     return Summary(

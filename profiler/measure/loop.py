@@ -133,9 +133,7 @@ class SpanBuilder:
     alignments: list[ClockAlignment] = field(default_factory=list)
     _rows: dict[str, list[Any]] = field(default_factory=dict)
 
-    def add(
-        self, result: Repetition, *, pass_kind: PassKind, repetition: int, work: Workload, mark: Mark = Mark(0)
-    ) -> None:
+    def add(self, result: Repetition, *, pass_kind: PassKind, repetition: int, work: Workload, mark: int = 0) -> None:
         """Add the prefill and the decode steps of one repetition."""
         instants = result.instants
         batch = self.engine.batch_size

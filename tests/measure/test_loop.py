@@ -1,0 +1,245 @@
+"""The order of warm-up, work, marks and waiting, and the exact counts and units of every row."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from tokprof.profiler.measure.clocks import CudaClock, HostClock
+from tokprof.profiler.measure.loop import SpanBuilder, Workload, measure_clean, measure_energy, repeat
+from tokprof.profiler.measure.stopping import StopLimits
+from tokprof.profiler.record import DecodeMode, Mark, PassKind, Phase, StopRule, codes_of
+
+
+class Diary:
+    """A clock that tells made-up time, and an engine that spends it; both write down what was called."""
+
+    def __init__(self, *, prefill_ns=1000, decode_ns=100, end_after=None, known_late=0):
+        self.now_ns = 0
+        self.calls = []
+        self.batch_size = 2
+        self.prompt_token_count = 7
+        self.prefill_ns = prefill_ns
+        self.decode_ns = decode_ns
+        self.end_after = end_after
+        self.known_late = known_late
+        self.sampled = 0
+        self.fail_at_call = None
+
+    def tell_ns(self):
+        self.calls.append("mark")
+        return self.now_ns
+
+    def prefill(self):
+        self.calls.append("prefill")
+        self.now_ns += self.prefill_ns
+        self.sampled = 1
+        return ("sampled", 0)
+
+    def decode(self, token):
+        self.calls.append(f"decode {token[0]} {token[1]}")
+        if self.fail_at_call is not None and len(self.calls) >= self.fail_at_call:
+            raise KeyboardInterrupt
+        self.now_ns += self.decode_ns
+        self.sampled += 1
+        return ("sampled", self.sampled - 1)
+
+    def forced(self, index):
+        return ("forced", index)
+
+    def ended(self, token):
+        known = self.end_after is not None and self.sampled >= self.end_after + self.known_late
+        return self.end_after if known else None
+
+    def hold(self):
+        self.calls.append("hold")
+
+    def rewind(self):
+        self.calls.append("rewind")
+
+    def synchronize(self):
+        self.calls.append("synchronize")
+
+    def generate(self, new_token_count, on_forward):
+        self.now_ns += 50  # the library's own set-up
+        for index in range(new_token_count):
+            on_forward()
+            self.now_ns += self.prefill_ns if index == 0 else self.decode_ns
+        self.sampled = new_token_count
+        return new_token_count
+
+    def sampled_ids(self):
+        return [[10 * row + i for i in range(self.sampled)] for row in range(self.batch_size)]
+
+
+def builder(diary, **values):
+    return SpanBuilder(diary, byte_count=lambda ids: [i % 10 + 1 for i in ids], prompt_byte_count=20, **values)
+
+
+def work(new_token_count=4, mode=DecodeMode.TEACHER_FORCED):
+    return Workload(mode=mode, new_token_count=new_token_count)
+
+
+def test_a_repetition_marks_around_each_call_and_nothing_else():
+    diary = Diary()
+    repeat(diary, HostClock(diary.tell_ns), work())
+    assert diary.calls == [
+        "mark", "prefill", "mark", "decode forced 0", "mark", "decode forced 1", "mark", "decode forced 2", "mark",
+    ]  # fmt: skip
+
+
+def test_natural_mode_decodes_its_own_tokens():
+    diary = Diary()
+    repeat(diary, HostClock(diary.tell_ns), work(mode=DecodeMode.NATURAL))
+    assert [call for call in diary.calls if call.startswith("decode")] == [f"decode sampled {i}" for i in range(3)]
+
+
+def test_the_device_is_waited_for_before_and_after_but_not_inside():
+    diary = Diary()
+    cuda = FakeCuda(diary)
+    repeat(diary, CudaClock("cuda:0", diary.tell_ns, cuda), work())
+    first, last = diary.calls.index("prefill"), max(i for i, c in enumerate(diary.calls) if c.startswith("decode"))
+    assert "wait" in diary.calls[:first]
+    assert "wait" in diary.calls[last:]
+    assert "wait" not in diary.calls[first:last]
+    assert "create" not in diary.calls[first:]
+
+
+class FakeCuda:
+    """CUDA events on a device that lags 37 ns behind and runs on a clock of its own."""
+
+    def __init__(self, diary):
+        self.diary = diary
+
+    def synchronize(self, _device):
+        self.diary.calls.append("wait")
+
+    def Event(self, *, enable_timing):  # noqa: N802 - torch's name
+        assert enable_timing
+        diary = self.diary
+        diary.calls.append("create")
+
+        class Event:
+            at_ns = 0
+
+            def record(self):
+                self.at_ns = diary.now_ns + 37 + 5_000_000
+
+            def synchronize(self):
+                diary.calls.append("wait")
+                diary.now_ns += 40
+
+            def elapsed_time(self, other):
+                return (other.at_ns - self.at_ns) / 1e6
+
+        return Event()
+
+
+def test_device_instants_land_on_the_hosts_clock_within_the_stated_error():
+    diary = Diary(prefill_ns=1_000_000, decode_ns=1_000)
+    clock = CudaClock("cuda:0", diary.tell_ns, FakeCuda(diary))
+    instants = repeat(diary, clock, work()).instants
+    assert np.diff(instants.device_ns).tolist() == [1_000_000, 1_000, 1_000, 1_000]
+    assert np.diff(instants.host_ns).tolist() == [1_000_000, 1_000, 1_000, 1_000]
+    true_ns = instants.host_ns + 37
+    assert np.all(np.abs(instants.device_ns - true_ns) <= instants.alignment.error_ns + 37)
+    assert instants.alignment.error_ns == 20
+
+
+def test_every_row_counts_its_tokens_bytes_and_context():
+    diary = Diary()
+    spans = builder(diary, forced_ids=[4, 5, 6, 7])
+    measure_clean(diary, HostClock(diary.tell_ns), work(), spans, StopLimits(repetition_count=3), warm_up_count=2)
+    table = spans.build()
+    assert len(table) == (3 + 2) * 4
+    clean = table.of(pass_kind=PassKind.CLEAN, marked=False)
+    assert sorted(set(clean.repetition.tolist())) == [0, 1, 2]
+    decode = clean.of(phase=Phase.DECODE)
+    assert len(decode) == 3 * (4 - 1)
+    assert decode.duration_ns.tolist() == [100] * 9
+    assert decode.token_count.tolist() == [2] * 9
+    assert decode.context_token_count.tolist() == [7, 8, 9] * 3
+    assert decode.byte_count.tolist() == [2 * 6, 2 * 7, 2 * 8] * 3  # the tokens the steps lead to: 5, 6, 7
+    prefill = clean.of(phase=Phase.PREFILL)
+    assert prefill.duration_ns.tolist() == [1000] * 3
+    assert prefill.token_count.tolist() == [14] * 3
+    assert prefill.byte_count.tolist() == [40] * 3
+    whole = clean.end_ns.reshape(3, 4)[:, -1] - clean.start_ns.reshape(3, 4)[:, 0]
+    assert (prefill.duration_ns + decode.duration_ns.reshape(3, 3).sum(axis=1)).tolist() == whole.tolist()
+    assert np.all(table.mark[: 2 * 4] == Mark.WARM_UP)
+    assert np.all(table.mark[2 * 4 :] == 0)
+
+
+def test_natural_mode_stops_at_the_end_of_the_sequences_and_marks_late_steps():
+    diary = Diary(end_after=3, known_late=2)
+    spans = builder(diary)
+    natural = work(10, DecodeMode.NATURAL)
+    clock = HostClock(diary.tell_ns)
+    measure_clean(diary, clock, natural, spans, StopLimits(repetition_count=1), warm_up_count=0)
+    table = spans.build()
+    assert len(table) == 5  # prefill and four steps: two of them issued before the end was known
+    assert (table.mark == Mark.OVERRUN).tolist() == [False, False, False, True, True]
+    assert len(table.of(marked=False)) == 3
+
+
+def test_generate_splits_phases_at_the_second_forward():
+    diary = Diary()
+    spans = builder(diary)
+    clock = HostClock(diary.tell_ns)
+    generate = work(4, DecodeMode.GENERATE)
+    measure_clean(diary, clock, generate, spans, StopLimits(repetition_count=1), warm_up_count=0)
+    table = spans.build()
+    assert table.phase.tolist() == [0, 1, 1, 1]
+    assert table.duration_ns.tolist() == [1050, 100, 100, 100]
+
+
+def test_one_new_token_is_a_prefill_without_decode():
+    diary = Diary()
+    spans = builder(diary, forced_ids=[1])
+    clock = HostClock(diary.tell_ns)
+    clean = measure_clean(diary, clock, work(1), spans, StopLimits(repetition_count=2), warm_up_count=0)
+    assert clean.stop.rule is StopRule.FIXED_COUNT
+    assert spans.build().phase.tolist() == [codes_of(Phase.PREFILL)] * 2
+
+
+def test_scopes_name_the_phase_the_repetition_and_the_step():
+    names = []
+
+    @contextmanager
+    def scope(name):
+        names.append(name)
+        yield
+
+    diary = Diary()
+    repeat(diary, HostClock(diary.tell_ns), work(3), scope=scope, repetition=2)
+    assert names == ["tokprof.prefill#rep=2", "tokprof.decode#rep=2,step=1", "tokprof.decode#rep=2,step=2"]
+
+
+def test_an_interrupt_keeps_the_finished_repetitions():
+    diary = Diary()
+    diary.fail_at_call = 25
+    spans = builder(diary, forced_ids=[1, 2, 3, 4])
+    clock = HostClock(diary.tell_ns)
+    clean = measure_clean(diary, clock, work(), spans, StopLimits(repetition_count=100), warm_up_count=0)
+    assert clean.stop.rule is StopRule.INTERRUPTED
+    assert clean.stop.repetition_count == 2
+    assert len(spans.build()) == 2 * 4
+
+
+def test_an_interrupt_before_the_first_repetition_keeps_nothing():
+    diary = Diary()
+    diary.fail_at_call = 2
+    with pytest.raises(KeyboardInterrupt):
+        measure_clean(diary, HostClock(diary.tell_ns), work(), builder(diary), StopLimits(), warm_up_count=0)
+
+
+def test_the_energy_pass_fills_its_window_with_one_phase_at_a_time():
+    diary = Diary()
+    spans = builder(diary)
+    measure_energy(diary, HostClock(diary.tell_ns), work(), spans, window_ns=2500)
+    table = spans.build()
+    assert table.phase.tolist() == [0, 0, 0, *[1] * 9]
+    assert table.token_count.tolist() == [14] * 3 + [6] * 9
+    assert table.duration_ns.tolist() == [1000] * 3 + [300] * 9
+    assert diary.calls.count("rewind") == 9
+    assert diary.calls.count("hold") == 1
