@@ -55,8 +55,9 @@ class Request:
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One line from the measured process to its supervisor."""
 
-    kind: str  # "stage", "progress", "want", "error", "done"
+    kind: str  # "stage", "progress", "want" (waits for a line in answer), "error" or "done"
     text: str = ""
+    detail: str = ""
     count: int | None = None
     total: int | None = None
     exit_code: int = 2

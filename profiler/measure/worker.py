@@ -54,10 +54,11 @@ class Channel:
         self._writer.write(msgspec.json.encode(Message(kind=kind, text=text, **values)) + b"\n")
         self._writer.flush()
 
-    def ask(self, what: str) -> bool:
-        """Ask the supervisor to start or stop an instrument; return whether it did."""
-        self.send("want", what)
-        return self._reader.readline().strip() == b"yes"
+    def ask(self, what: str, detail: str = "") -> str | None:
+        """Ask the supervisor to start or stop an instrument; return its answer, or None where it could not."""
+        self.send("want", what, detail=detail)
+        answer = self._reader.readline().decode().strip()
+        return None if answer in ("", "no") else answer
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def _passes(
     notes: list[Note] = list(_notes_on(loaded, request))
 
     channel.send("stage", "clean")
-    channel.ask("sampling")
+    channel.ask("sampling", detail=_device_uuid(device))
     gc.collect()
     gc.disable()  # no collection inside a repetition; the host's own garbage is not what is measured
     started = time.monotonic_ns()
@@ -138,14 +139,14 @@ def _passes(
     with contextlib.suppress(KeyboardInterrupt) if not interrupted else contextlib.nullcontext():
         if not interrupted:
             interrupted = True  # until every pass has ended
-            if PassKind.ENERGY in request.passes and channel.ask("energy"):
-                passes.append(_energy_pass(request, channel, engine, clock, work, spans))
+            if PassKind.ENERGY in request.passes and (window_ns := channel.ask("energy")) is not None:
+                passes.append(_energy_pass(int(window_ns), channel, engine, clock, work, spans))
             if PassKind.KERNELS in request.passes:
                 channel.send("stage", "kernels")
                 profiler, made = _kernel_pass(request, engine, clock, work, spans, device)
                 passes.append(made)
             if PassKind.STACKS in request.passes:
-                passes += _stack_passes(request, channel, engine, clock, work, spans, folder)
+                passes += _stack_passes(request, channel, engine, clock, work, spans)
             interrupted = False
     channel.ask("sampling ends")
     gc.enable()
@@ -174,7 +175,7 @@ def _passes(
 
 
 def _energy_pass(
-    request: Request,
+    window_ns: int,
     channel: Channel,
     engine: TransformersEngine,
     clock: Clock,
@@ -190,7 +191,7 @@ def _energy_pass(
         done += 1
         channel.send("progress", "energy", count=done)
 
-    measure_energy(engine, clock, work, spans, window_ns=round(request.energy_window_s * 1e9), on_repetition=tell)
+    measure_energy(engine, clock, work, spans, window_ns=window_ns, on_repetition=tell)
     return Pass(kind=PassKind.ENERGY, repetition_count=done, start_ns=started, end_ns=time.monotonic_ns())
 
 
@@ -228,17 +229,15 @@ def _stack_passes(
     clock: Clock,
     work: Workload,
     spans: SpanBuilder,
-    folder: Path,
 ) -> list[Pass]:
     """Repeat while py-spy looks on: once at every active thread, once at the holder of the interpreter lock."""
     from tokprof.profiler.sensors.pyspy import clock_marker
 
-    del folder
     passes: list[Pass] = []
     index = 0
     for what in ("stacks", "interpreter stacks"):
         channel.send("stage", what)
-        if not channel.ask(what):
+        if channel.ask(what) is None:
             continue
         first = clock_marker()
         started = time.monotonic_ns()
@@ -250,8 +249,7 @@ def _stack_passes(
             index += 1
         ended = time.monotonic_ns()
         last = clock_marker()
-        channel.send("markers", msgspec.json.encode([first, last]).decode())
-        channel.ask(f"{what} end")
+        channel.ask(f"{what} end", detail=msgspec.json.encode([first, last]).decode())
         passes.append(Pass(kind=PassKind.STACKS, repetition_count=index - before, start_ns=started, end_ns=ended))
     return passes
 
@@ -267,6 +265,14 @@ def _device(asked: str) -> str:
     if asked.startswith("cuda") and not torch.cuda.is_available():
         raise MeasurementError(f"--device {asked}: torch sees no CUDA device here; `tokprof env` says why")
     return "cuda:0" if asked == "cuda" else asked
+
+
+def _device_uuid(device: str) -> str:
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def _model_spec(request: Request, device: str) -> Any:

@@ -1,0 +1,230 @@
+"""From raw samples and instruments to one run: marks, slowdowns, kernels, energy, and everything on one clock.
+
+The measured process leaves spans and a Kineto trace; the supervisor adds what it saw from outside. This joins them and
+writes the run folder.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from tokprof.profiler.measure.request import KINETO_FILE, RAW_FOLDER, Request
+from tokprof.profiler.record import (
+    Array,
+    ClockAlignment,
+    Energy,
+    HostStacks,
+    Note,
+    NoteLevel,
+    Pass,
+    PassKind,
+    Phase,
+    PowerSamples,
+    Run,
+    Spans,
+    Trace,
+)
+from tokprof.profiler.sensors.samples import SampleLog
+from tokprof.profiler.store import TRACE_FILE, load_run, save_run, writing
+
+_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d+)(?:,step=(\d+))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """What was seen from outside the measured process."""
+
+    log: SampleLog | None = None
+    stacks: HostStacks | None = None
+    interpreter_stacks: HostStacks | None = None
+    alignments: tuple[ClockAlignment, ...] = ()
+    notes: tuple[Note, ...] = field(default=())
+
+
+def assemble(request: Request, scratch: Path, folder: Path, seen: Observations) -> Run:
+    """Join what the measured process left in ``scratch`` with what was seen, and write the run into ``folder``."""
+    from tokprof.profiler.trace.writer import write_run_trace
+
+    raw = load_run(scratch / RAW_FOLDER)
+    notes = [*raw.notes, *seen.notes]
+    alignments = [*raw.alignments, *seen.alignments]
+    power = seen.log.power if seen.log is not None else None
+    host = seen.log.host if seen.log is not None else None
+    if seen.log is not None:
+        notes += seen.log.notes
+        if seen.log.alignment is not None:
+            alignments.append(seen.log.alignment)
+
+    spans = raw.spans
+    if power is not None or host is not None:
+        spans, mark_notes = _marked(spans, power, host, raw)
+        notes += mark_notes
+    kineto, kernels = None, None
+    if (scratch / KINETO_FILE).exists():
+        kineto, kernels, alignment, kernel_notes = _kernels(scratch / KINETO_FILE, spans)
+        notes += kernel_notes
+        if alignment is not None:
+            alignments.append(alignment)
+    energies, energy_notes = _energies(request, spans, seen.log)
+    run = replace(
+        raw,
+        command=request.command,
+        spans=spans,
+        passes=tuple(_with_slowdown(p, spans) for p in raw.passes),
+        power=power,
+        host=host,
+        kernels=kernels,
+        stacks=seen.stacks,
+        interpreter_stacks=seen.interpreter_stacks,
+        energies=energies,
+        alignments=tuple(alignments),
+        notes=(*notes, *energy_notes, *_notes_on_passes(request, raw)),
+    )
+    save_run(run, folder)
+    with writing(folder / TRACE_FILE):
+        write_run_trace(run, kineto, folder / TRACE_FILE)
+    return run
+
+
+def _marked(spans: Spans, power: PowerSamples | None, host: object, run: Run) -> tuple[Spans, list[Note]]:
+    """Mark every span of a repetition in which the device was throttled or shared, or the host contended."""
+    from tokprof.profiler.sensors.marks import marks_for, marks_notes
+
+    starts, ends, first_rows = _repetitions(spans)
+    marks = marks_for(starts, ends, power, host, core_count=run.environment.cpu_count)  # type: ignore[arg-type]
+    repeated = np.repeat(marks, np.diff(np.append(first_rows, len(spans))))
+    clean = spans.pass_kind[first_rows] == list(PassKind).index(PassKind.CLEAN)
+    return replace(spans, mark=spans.mark | repeated), list(marks_notes(marks[clean]))
+
+
+def _repetitions(spans: Spans) -> tuple[Array, Array, Array]:
+    """Return the start, the end and the first row of each repetition of each pass."""
+    key = spans.pass_kind.astype(np.int64) * 2**33 + spans.repetition
+    first_rows = np.flatnonzero(np.concatenate([[True], np.diff(key) != 0]))
+    last_rows = np.append(first_rows[1:], len(spans)) - 1
+    return spans.host_start_ns[first_rows], spans.end_ns[last_rows], first_rows
+
+
+def _with_slowdown(made: Pass, spans: Spans) -> Pass:
+    """Compare the steps of a pass with the same steps of the clean one."""
+    from tokprof.profiler.analysis.summary import matching_clean_ns
+
+    if made.kind in (PassKind.CLEAN, PassKind.ENERGY):
+        return made
+    inside = (spans.host_start_ns >= made.start_ns) & (spans.host_end_ns <= made.end_ns)
+    own = spans.select(inside).of(pass_kind=made.kind, marked=False)
+    ratios: dict[Phase | None, float | None] = {}
+    for phase in (None, *Phase):
+        rows = own.of(phase=phase) if phase is not None else own
+        clean_ns = matching_clean_ns(spans, rows)
+        taken_ns = float(rows.duration_ns.sum())
+        ratios[phase] = taken_ns / clean_ns if clean_ns > 0 else None  # NaN (a step the clean pass lacks) is not > 0
+    return replace(
+        made, slowdown=ratios[None], prefill_slowdown=ratios[Phase.PREFILL], decode_slowdown=ratios[Phase.DECODE]
+    )
+
+
+def _kernels(path: Path, spans: Spans) -> tuple[Trace, object, ClockAlignment | None, list[Note]]:
+    from tokprof.profiler.trace.reader import read_trace
+    from tokprof.profiler.trace.steps import kernel_events
+
+    trace = read_trace(path, cache=False)
+    alignment = align_kineto(trace, spans)
+    kernels = kernel_events(trace)
+    notes = list(trace.notes)
+    if alignment is None:
+        notes.append(
+            Note(
+                code="kineto-unaligned",
+                message="the profiler's trace holds none of this run's step names, so its clock could not be tied",
+                advice="power and stacks may lie beside the kernels in trace.json.gz; times do not depend on it",
+            )
+        )
+        return trace, kernels, None, notes
+    shift = trace.base_ns + alignment.offset_ns
+    return trace, replace(kernels, start_ns=kernels.start_ns + shift), alignment, notes
+
+
+def align_kineto(trace: Trace, spans: Spans) -> ClockAlignment | None:
+    """Tie the profiler's clock to the host's by the step names that both noted.
+
+    The host notes an instant right before it enters a step's name and right after it leaves it, so each step bounds the
+    offset from both sides. The offset is the middle of the tightest bounds, the error half their distance.
+    """
+    codes = {code: match for code, name in enumerate(trace.host.names) if (match := _LABEL.fullmatch(name))}
+    rows = np.flatnonzero(np.isin(trace.host.name, list(codes)))
+    table = spans.of(pass_kind=PassKind.KERNELS)
+    host = {
+        (int(r), int(s)): (int(a), int(b))
+        for r, s, a, b in zip(table.repetition, table.step, table.host_start_ns, table.host_end_ns, strict=True)
+    }
+    lows, highs = [], []
+    for row in rows:
+        match = codes[int(trace.host.name[row])]
+        span = host.get((int(match[2]), int(match[3] or 0)))
+        if span is None:
+            continue
+        start = trace.base_ns + int(trace.host.start_ns[row])
+        lows.append(span[0] - start)
+        highs.append(span[1] - start - int(trace.host.duration_ns[row]))
+    if not lows:
+        return None
+    low, high = max(lows), min(highs)
+    if low > high:
+        # Kineto rounds to microseconds or the clocks drift: no offset meets every bound, so take the middle of all.
+        low, high = min(highs), max(lows)
+    third = max(1, len(lows) // 3)
+    drift = int(np.median(lows[-third:]) - np.median(lows[:third]))
+    return ClockAlignment(
+        source="kineto",
+        offset_ns=(low + high) // 2,
+        error_ns=(high - low + 1) // 2,
+        drift_ns=drift,
+        method=f"bounds from {len(lows)} step names noted by both clocks",
+    )
+
+
+def _energies(request: Request, spans: Spans, log: SampleLog | None) -> tuple[tuple[Energy, ...], list[Note]]:
+    from tokprof.profiler.analysis.energy import energy_of_window
+
+    if PassKind.ENERGY not in request.passes or log is None or log.power is None:
+        return (), []
+    energies = []
+    for phase in Phase:
+        rows = spans.of(pass_kind=PassKind.ENERGY, phase=phase)
+        if len(rows):
+            energies.append(
+                energy_of_window(
+                    log.power,
+                    int(rows.host_start_ns[0]),
+                    int(rows.end_ns[-1]),
+                    phase=phase,
+                    repetition_count=len(rows),
+                    token_count=int(rows.token_count.sum()),
+                    counter_period_ns=log.counter_period_ns,
+                )
+            )
+    notes = [
+        Note(code="energy-refused", message=f"energy of {energy.phase}: {energy.reason}")
+        for energy in energies
+        if energy.energy_mj is None
+    ]
+    return tuple(energies), notes
+
+
+def _notes_on_passes(request: Request, run: Run) -> list[Note]:
+    """Say what the machine or the request left unmeasured."""
+    notes = []
+    if run.environment.device.kind == "cpu":
+        notes.append(
+            Note(
+                code="cpu-kernels",
+                message="this ran on a CPU: 'kernels' are the leaf operators, and host and device time are one",
+                level=NoteLevel.INFO,
+            )
+        )
+    if request.process_index == 0 and len(run.passes) == 1 and len(request.passes) > 1:
+        notes.append(Note(code="passes-missing", message="the run ended before the passes after the clean one"))
+    return notes

@@ -1,0 +1,266 @@
+"""The light process around the measured one: starts it, runs the instruments that watch from outside, and reports.
+
+It waits on a pipe and imports neither torch nor transformers. Ctrl-C reaches the measured process as a request to keep
+what is finished; a second one ends it. If this process is killed, the kernel ends the measured one, and the run's
+folder never appears.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
+from tokprof.profiler.measure.assemble import Observations, assemble
+from tokprof.profiler.measure.request import Message, Request
+from tokprof.profiler.record import HostStacks, Note, Outcome, Run
+from tokprof.profiler.sensors.pyspy import PySpy
+from tokprof.profiler.sensors.samples import SampleLog, SamplerProcess, read_samples
+from tokprof.profiler.store import new_folder, save_run, save_study
+
+Report = Callable[[Message], None]
+
+
+def profile(
+    request: Request, out: Path, *, process_count: int = 1, force: bool = False, report: Report = lambda _: None
+) -> tuple[Run, ...]:
+    """Measure one cell in ``process_count`` fresh processes and write the run folder ``out``.
+
+    Returns the runs in the order of their processes; after Ctrl-C the finished part, with outcome ``INTERRUPTED``.
+
+    Raises
+    ------
+    TokprofError
+        With nothing written: a bad request, out of memory, a full disk, or Ctrl-C before the first repetition ended.
+    """
+    runs: list[Run] = []
+    with new_folder(out, force=force) as folder:
+        for index in range(process_count):
+            name = f"process-{index:02d}"
+            place = folder if process_count == 1 else folder / name
+            place.mkdir(exist_ok=True)
+            try:
+                run = _measure_once(replace(request, process_index=index), place, report)
+            except Interrupted:
+                if not runs:
+                    raise
+                place.rmdir()
+                runs[-1] = replace(runs[-1], outcome=Outcome.INTERRUPTED)
+                save_run(runs[-1], folder / f"process-{index - 1:02d}")
+                break
+            runs.append(run)
+            if run.outcome is Outcome.INTERRUPTED:
+                break
+        if process_count > 1:
+            save_study(folder, [f"process-{i:02d}" for i in range(len(runs))])
+    return tuple(runs)
+
+
+def _measure_once(request: Request, folder: Path, report: Report) -> Run:
+    """Measure in one fresh process and write its run into an existing folder."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
+        scratch = Path(name)
+        session = _Session(request, scratch, report)
+        try:
+            session.start()
+            session.serve()
+        finally:
+            session.end()
+        report(Message(kind="stage", text="assembling"))
+        return assemble(request, scratch, folder, session.observations())
+
+
+@dataclass(slots=True)
+class _Session:
+    """One measured process and the instruments around it."""
+
+    request: Request
+    scratch: Path
+    report: Report
+    worker: "subprocess.Popen[bytes] | None" = None
+    sampler: SamplerProcess | None = None
+    spy: PySpy | None = None
+    log: SampleLog | None = None
+    stacks: dict[str, HostStacks] = field(default_factory=dict)
+    alignments: list[object] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    interrupts: int = 0
+
+    def start(self) -> None:
+        request_file = self.scratch / "request.json"
+        request_file.write_bytes(msgspec.json.encode(self.request))
+        self.worker = subprocess.Popen(
+            [sys.executable, "-m", "tokprof.profiler.measure.worker", str(request_file), str(self.scratch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(self.scratch / "stderr.txt").open("wb"),
+            process_group=0,  # Ctrl-C reaches this process first, which passes it on
+        )
+
+    def serve(self) -> None:
+        """Answer the measured process until it is done; turn its failure into an error."""
+        done = False
+        while True:
+            try:
+                line = self._stream().readline()
+                if not line:
+                    break
+                message = msgspec.json.decode(line, type=Message)
+                if message.kind == "want":
+                    self._answer(self._instrument(message))
+                elif message.kind == "error":
+                    raise _failure(message)
+                else:
+                    done = done or message.kind == "done"
+                    self.report(message)
+            except KeyboardInterrupt:
+                self._interrupt()
+        if not done:
+            self._explain_death()
+
+    def observations(self) -> Observations:
+        return Observations(
+            log=self.log,
+            stacks=self.stacks.get("stacks"),
+            interpreter_stacks=self.stacks.get("interpreter stacks"),
+            alignments=tuple(self.alignments),  # type: ignore[arg-type]
+            notes=tuple(self.notes),
+        )
+
+    def end(self) -> None:
+        """Stop whatever still runs."""
+        if self.worker is not None:
+            if self.worker.poll() is None:
+                self.worker.kill()
+            self.worker.wait()
+            for stream in (self.worker.stdin, self.worker.stdout):
+                if stream is not None:
+                    stream.close()
+        if self.spy is not None:
+            self.spy.kill()
+        if self.sampler is not None:
+            self.log = self.sampler.stop()
+            self.sampler = None
+
+    # -------------------------------------------------------------------------------------------------- instruments
+
+    def _instrument(self, message: Message) -> str:
+        what = message.text
+        assert self.worker is not None
+        if what == "sampling":
+            return self._start_sampler(message.detail)
+        if what == "sampling ends":
+            if self.sampler is not None:
+                self.log, self.sampler = self.sampler.stop(), None
+            return "yes"
+        if what == "energy":
+            return self._energy_window()
+        if what in ("stacks", "interpreter stacks"):
+            return self._start_spy(only_interpreter=what != "stacks")
+        if what in ("stacks end", "interpreter stacks end"):
+            return self._stop_spy(what.removesuffix(" end"), message.detail)
+        raise MeasurementError(f"the measured process asked for an unknown instrument {what!r}")
+
+    def _start_sampler(self, device_uuid: str) -> str:
+        assert self.worker is not None
+        forced = self.request.nvml_device
+        self.sampler = SamplerProcess(
+            self.worker.pid,
+            self.scratch / "samples.bin",
+            device_uuid=device_uuid if device_uuid and forced is None else None,
+            device_index=forced,
+            use_nvml=bool(device_uuid) or forced is not None,
+        ).start()
+        return "yes"
+
+    def _energy_window(self) -> str:
+        from tokprof.profiler.analysis.energy import required_window_ns
+
+        if self.sampler is None:
+            return "no"
+        period_ns = read_samples(self.sampler.path).counter_period_ns
+        if period_ns is None:
+            return "no"
+        return str(min(required_window_ns(period_ns), round(self.request.energy_window_s * 1e9)))
+
+    def _start_spy(self, *, only_interpreter: bool) -> str:
+        assert self.worker is not None
+        self.spy = PySpy(
+            self.worker.pid,
+            self.scratch / "stacks.json",
+            rate_hz=self.request.stack_rate_hz,
+            native=self.request.native_stacks and not only_interpreter,
+            nonblocking=not self.request.blocking_stacks,
+            only_interpreter=only_interpreter,
+        )
+        note = self.spy.start()
+        if note is None:
+            return "yes"
+        self.notes.append(note)
+        self.spy = None
+        return "no"
+
+    def _stop_spy(self, what: str, markers: str) -> str:
+        assert self.spy is not None
+        spy, self.spy = self.spy, None
+        first, last = msgspec.json.decode(markers, type=tuple[tuple[int, int], tuple[int, int]])
+        seen = spy.stop(first, last)
+        self.notes += seen.notes
+        if seen.stacks is not None:
+            self.stacks[what] = seen.stacks
+        if seen.alignment is not None and what == "stacks":
+            self.alignments.append(seen.alignment)
+        return "yes"
+
+    # ------------------------------------------------------------------------------------------------------ process
+
+    def _stream(self) -> "subprocess.IO[bytes]":  # type: ignore[name-defined]
+        assert self.worker is not None
+        assert self.worker.stdout is not None
+        return self.worker.stdout
+
+    def _answer(self, text: str) -> None:
+        assert self.worker is not None
+        assert self.worker.stdin is not None
+        self.worker.stdin.write(text.encode() + b"\n")
+        self.worker.stdin.flush()
+
+    def _interrupt(self) -> None:
+        assert self.worker is not None
+        self.interrupts += 1
+        if self.interrupts > 1:
+            raise Interrupted("interrupted twice; nothing was kept")
+        self.report(Message(kind="stage", text="interrupted, keeping what is finished"))
+        self.worker.send_signal(signal.SIGINT)
+
+    def _explain_death(self) -> None:
+        assert self.worker is not None
+        code = self.worker.wait()
+        if code == -signal.SIGKILL:
+            raise MeasurementError(
+                f"the measured process was killed, most often for want of memory; {self.request.model} wants a smaller "
+                "--batch, --prompt-tokens or --dtype bfloat16, or a machine with more memory"
+            )
+        lines = (self.scratch / "stderr.txt").read_text(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else f"it ended with code {code} and no words"
+        kept = _keep_report(self.scratch / "stderr.txt")
+        raise MeasurementError(f"the measured process failed: {last} (all of its words: {kept})")
+
+
+def _failure(message: Message) -> TokprofError:
+    if message.exit_code == Interrupted.exit_code:
+        return Interrupted(message.text)
+    return MeasurementError(message.text)
+
+
+def _keep_report(path: Path) -> Path:
+    """Copy a failed process's standard error out of the scratch folder, so that the user can read it."""
+    kept = Path(tempfile.gettempdir()) / f"tokprof-failure-{os.getpid()}.txt"
+    kept.write_bytes(path.read_bytes())
+    return kept
