@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tokprof.profiler.commands.profile import profile, show
 from tokprof.profiler.errors import TokprofError
 
 app = typer.Typer(
@@ -32,6 +33,10 @@ def _options(
     ] = False,
 ) -> None:
     del version
+
+
+app.command()(profile)
+app.command()(show)
 
 
 def main() -> None:

@@ -1,0 +1,41 @@
+# One environment, two commands: `make profile` measures a real small model, `make test` runs the tests.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= runs/first-profile
+
+# Where no GPU is present, the constraints file picks the CPU build of torch.
+GPU := $(wildcard /dev/nvidia0)
+CONSTRAINTS := $(if $(GPU),,--constraint constraints.txt)
+
+# `make test SLOW=1` adds the slow tests; those that need a GPU run where there is one.
+MARKERS := $(if $(SLOW),,not slow and) $(if $(GPU),,not) gpu$(if $(GPU), or not gpu,)
+
+.PHONY: profile test lint wheel-types clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install $(CONSTRAINTS) --editable '.[measure,mistral,report,test]'
+	touch $@
+
+profile: $(VENV)/installed
+	$(BIN)/tokprof models pull SmolLM2-135M-Instruct
+	$(BIN)/tokprof profile SmolLM2-135M-Instruct --prompt profiler/measure/loop.py --prompt-tokens 256 --new-tokens 32 --out $(OUT) --force
+
+test: $(VENV)/installed
+	$(BIN)/pytest -m "$(MARKERS)"
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers cannot see through an editable install's folder mapping, so the wheel is what gets checked.
+wheel-types: $(VENV)/installed
+	rm -rf build/types && mkdir -p build/types
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/types . || $(BIN)/pip wheel --quiet --no-deps --wheel-dir build/types .
+	$(BIN)/python -m zipfile -e build/types/tokprof-*.whl build/types/unpacked
+	cd build/types/unpacked && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p tokprof.profiler -p tokprof.kernels -p tokprof.models
+
+clean:
+	rm -rf $(VENV) build runs *.egg-info .pytest_cache .mypy_cache .ruff_cache
