@@ -1,1 +1,1 @@
-
+"""Pure functions from records to answers."""

@@ -1,1 +1,1 @@
-
+"""The one measuring loop, and the processes around it."""

@@ -1,1 +1,1 @@
-
+"""Answers for people: terminal, pages, timelines."""

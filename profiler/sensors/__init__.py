@@ -1,1 +1,1 @@
-
+"""What watches from outside: NVML, the host, py-spy."""

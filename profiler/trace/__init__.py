@@ -1,1 +1,1 @@
-
+"""Chrome traces: reading, writing, and what happened in them."""
