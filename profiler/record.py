@@ -291,6 +291,19 @@ class HostStacks(Columns):
     stacks: tuple[str, ...] = ()  # frames from the root, "function (file:line)", joined with ";"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InterpreterStacks(Columns):
+    """How often py-spy saw each stack hold the interpreter lock.
+
+    Operators release the lock while they compute, so these samples are the host's own work: Python, not the model.
+    """
+
+    stack: Array = column(np.int32, vocabulary="stacks")
+    sample_count: Array = column(np.int64)
+    stacks: tuple[str, ...] = ()  # as in HostStacks
+    window_sample_count: int = 0  # samples the window would hold if the lock had been held all the time
+
+
 # ----------------------------------------------------------------------------------------------------------- scalars
 
 

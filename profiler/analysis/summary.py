@@ -13,7 +13,7 @@ import numpy as np
 from tokprof.profiler.record import (
     Array,
     DecodeMode,
-    HostStacks,
+    InterpreterStacks,
     KernelEvents,
     Mark,
     Note,
@@ -292,21 +292,16 @@ def host_frames(runs: Sequence[Run], count: int = TOP_COUNT) -> tuple[float | No
     what a GPU waits for in a gap.
     """
     weights: Counter[str] = Counter()
-    wall_ns = 0
+    window = 0
     for run in runs:
-        if run.interpreter_stacks is None:
-            continue
-        weights.update(_leaf_functions(run.interpreter_stacks))
-        spans = run.spans.of(pass_kind=PassKind.STACKS)
-        inside = run.interpreter_stacks
-        if len(spans) and len(inside):
-            within = (spans.host_end_ns > inside.time_ns.min()) & (spans.host_start_ns < inside.time_ns.max())
-            wall_ns += int((spans.host_end_ns - spans.host_start_ns)[within].sum())
+        if run.interpreter_stacks is not None:
+            weights.update(_leaf_functions(run.interpreter_stacks))
+            window += run.interpreter_stacks.window_sample_count
     total = sum(weights.values())
     if not total:
         return None, ()
     frames = tuple(FrameShare(function=name, share=value / total) for name, value in weights.most_common(count))
-    return (min(1.0, total / wall_ns) if wall_ns else None), frames
+    return (min(1.0, total / window) if window else None), frames
 
 
 def union_ns(start_ns: Array, end_ns: Array) -> int:
@@ -424,12 +419,10 @@ def _categories(kernels: KernelEvents) -> dict[str, str]:
     }
 
 
-def _leaf_functions(stacks: HostStacks) -> dict[str, int]:
-    totals = np.bincount(stacks.stack, weights=stacks.duration_ns, minlength=len(stacks.stacks))
+def _leaf_functions(stacks: InterpreterStacks) -> dict[str, int]:
     weights: Counter[str] = Counter()
-    for code in np.flatnonzero(totals):
-        leaf = stacks.stacks[code].rpartition(";")[2]
-        weights[leaf] += int(totals[code])
+    for code, samples in zip(stacks.stack.tolist(), stacks.sample_count.tolist(), strict=True):
+        weights[stacks.stacks[code].rpartition(";")[2]] += samples
     return dict(weights)
 
 

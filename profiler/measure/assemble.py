@@ -16,6 +16,7 @@ from tokprof.profiler.record import (
     ClockAlignment,
     Energy,
     HostStacks,
+    InterpreterStacks,
     Note,
     NoteLevel,
     Pass,
@@ -38,7 +39,7 @@ class Observations:
 
     log: SampleLog | None = None
     stacks: HostStacks | None = None
-    interpreter_stacks: HostStacks | None = None
+    interpreter_stacks: InterpreterStacks | None = None
     alignments: tuple[ClockAlignment, ...] = ()
     notes: tuple[Note, ...] = field(default=())
 

@@ -1,6 +1,6 @@
 """What is asked of a measured process, and what it says back while it works."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Request:
     new_token_count: int = 64
     seed: int = 0
 
-    limits: StopLimits = StopLimits()
+    limits: StopLimits = field(default_factory=StopLimits)
     warm_up_count: int = 1
     passes: tuple[PassKind, ...] = (PassKind.CLEAN, PassKind.ENERGY, PassKind.KERNELS, PassKind.STACKS)
     trace_step_limit: int = 48  # decode steps in the profiled pass, over its repetitions

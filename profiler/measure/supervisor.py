@@ -13,14 +13,16 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
 from tokprof.profiler.measure.assemble import Observations, assemble
 from tokprof.profiler.measure.request import Message, Request
-from tokprof.profiler.record import HostStacks, Note, Outcome, Run
-from tokprof.profiler.sensors.pyspy import PySpy
+from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
+from tokprof.profiler.sensors.marker import ClockMarker
+from tokprof.profiler.sensors.pyspy import PySpy, start_pyspy
 from tokprof.profiler.sensors.samples import SampleLog, SamplerProcess, read_samples
 from tokprof.profiler.store import new_folder, save_run, save_study
 
@@ -87,8 +89,9 @@ class _Session:
     sampler: SamplerProcess | None = None
     spy: PySpy | None = None
     log: SampleLog | None = None
-    stacks: dict[str, HostStacks] = field(default_factory=dict)
-    alignments: list[object] = field(default_factory=list)
+    stacks: HostStacks | None = None
+    interpreter_stacks: InterpreterStacks | None = None
+    alignments: list[ClockAlignment] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     interrupts: int = 0
 
@@ -127,9 +130,9 @@ class _Session:
     def observations(self) -> Observations:
         return Observations(
             log=self.log,
-            stacks=self.stacks.get("stacks"),
-            interpreter_stacks=self.stacks.get("interpreter stacks"),
-            alignments=tuple(self.alignments),  # type: ignore[arg-type]
+            stacks=self.stacks,
+            interpreter_stacks=self.interpreter_stacks,
+            alignments=tuple(self.alignments),
             notes=tuple(self.notes),
         )
 
@@ -164,7 +167,7 @@ class _Session:
         if what in ("stacks", "interpreter stacks"):
             return self._start_spy(only_interpreter=what != "stacks")
         if what in ("stacks end", "interpreter stacks end"):
-            return self._stop_spy(what.removesuffix(" end"), message.detail)
+            return self._stop_spy(message.detail)
         raise MeasurementError(f"the measured process asked for an unknown instrument {what!r}")
 
     def _start_sampler(self, device_uuid: str) -> str:
@@ -191,36 +194,35 @@ class _Session:
 
     def _start_spy(self, *, only_interpreter: bool) -> str:
         assert self.worker is not None
-        self.spy = PySpy(
+        started = start_pyspy(
             self.worker.pid,
-            self.scratch / "stacks.json",
+            self.scratch / "stacks.txt",
             rate_hz=self.request.stack_rate_hz,
             native=self.request.native_stacks and not only_interpreter,
             nonblocking=not self.request.blocking_stacks,
             only_interpreter=only_interpreter,
         )
-        note = self.spy.start()
-        if note is None:
-            return "yes"
-        self.notes.append(note)
-        self.spy = None
-        return "no"
+        if isinstance(started, Note):
+            if started not in self.notes:
+                self.notes.append(started)
+            return "no"
+        self.spy = started
+        return "yes"
 
-    def _stop_spy(self, what: str, markers: str) -> str:
+    def _stop_spy(self, markers: str) -> str:
         assert self.spy is not None
         spy, self.spy = self.spy, None
-        first, last = msgspec.json.decode(markers, type=tuple[tuple[int, int], tuple[int, int]])
-        seen = spy.stop(first, last)
-        self.notes += seen.notes
-        if seen.stacks is not None:
-            self.stacks[what] = seen.stacks
-        if seen.alignment is not None and what == "stacks":
+        seen = spy.stop(msgspec.json.decode(markers, type=list[ClockMarker]))
+        self.notes += [note for note in seen.notes if note not in self.notes]
+        self.stacks = seen.stacks or self.stacks
+        self.interpreter_stacks = seen.interpreter_stacks or self.interpreter_stacks
+        if seen.alignment is not None:
             self.alignments.append(seen.alignment)
         return "yes"
 
     # ------------------------------------------------------------------------------------------------------ process
 
-    def _stream(self) -> "subprocess.IO[bytes]":  # type: ignore[name-defined]
+    def _stream(self) -> IO[bytes]:
         assert self.worker is not None
         assert self.worker.stdout is not None
         return self.worker.stdout

@@ -40,6 +40,7 @@ from tokprof.profiler.record import (
     Run,
     StopRule,
 )
+from tokprof.profiler.sensors.marker import allow_tracing_by, clock_marker
 
 
 class Channel:
@@ -64,6 +65,7 @@ class Channel:
 def main() -> None:
     """Run the request in the file named first, into the folder named second."""
     _die_with_parent()
+    allow_tracing_by(os.getppid())  # py-spy is the parent's child
     channel = Channel(sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever a library prints goes to standard error, not among the messages
     try:
@@ -231,15 +233,13 @@ def _stack_passes(
     spans: SpanBuilder,
 ) -> list[Pass]:
     """Repeat while py-spy looks on: once at every active thread, once at the holder of the interpreter lock."""
-    from tokprof.profiler.sensors.pyspy import clock_marker
-
     passes: list[Pass] = []
     index = 0
     for what in ("stacks", "interpreter stacks"):
         channel.send("stage", what)
         if channel.ask(what) is None:
             continue
-        first = clock_marker()
+        first = clock_marker(2 * len(passes))
         started = time.monotonic_ns()
         before = index
         while index == before or time.monotonic_ns() - started < request.stack_time_s * 1e9:
@@ -248,7 +248,7 @@ def _stack_passes(
             )
             index += 1
         ended = time.monotonic_ns()
-        last = clock_marker()
+        last = clock_marker(2 * len(passes) + 1)
         channel.ask(f"{what} end", detail=msgspec.json.encode([first, last]).decode())
         passes.append(Pass(kind=PassKind.STACKS, repetition_count=index - before, start_ns=started, end_ns=ended))
     return passes
@@ -360,18 +360,17 @@ def _environment(device: str) -> Any:
 
 def _notes_on(loaded: Any, request: Request) -> Sequence[Note]:
     del loaded
-    notes = []
-    if request.weights == "random":
-        notes.append(
-            Note(
-                code="random-weights",
-                message="weights are random: a dense model's kernels and times do not depend on them, "
-                "but power and clocks do, and so does the text of the natural mode",
-                advice="compare energy and clocks only between runs with the same weights",
-                level=NoteLevel.INFO,
-            )
-        )
-    return notes
+    if request.weights != "random":
+        return ()
+    return (
+        Note(
+            code="random-weights",
+            message="weights are random: a dense model's kernels and times do not depend on them, "
+            "but power and clocks do, and so does the text of the natural mode",
+            advice="compare energy and clocks only between runs with the same weights",
+            level=NoteLevel.INFO,
+        ),
+    )
 
 
 def _worst(alignments: Sequence[ClockAlignment]) -> tuple[ClockAlignment, ...]:
