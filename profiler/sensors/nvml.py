@@ -372,7 +372,10 @@ class NvmlDevice:
             time.sleep(0.001)
         if len(changes) < 4:
             return None
-        return int(median(b - a for a, b in zip(changes, changes[1:], strict=False)))
+        steps = [b - a for a, b in zip(changes, changes[1:], strict=False)]
+        typical = median(steps)
+        # The mean is finer than the median of polls a millisecond apart; a step that hid an update counts as two.
+        return int((changes[-1] - changes[0]) / sum(max(1, round(step / typical)) for step in steps))
 
 
 _REASON_FUNCTIONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")

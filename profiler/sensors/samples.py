@@ -221,14 +221,12 @@ def _split(data: bytes) -> tuple[dict[str, Any], list[bytes], list[bytes], int]:
     return facts, power, host, len(data) - at
 
 
+_POWER_KINDS = ("<i8", "<i8", "<i4", "<i4", "<i4", "<u8", "<i8", "<i8", "<i4")
 _POWER_TYPE = np.dtype(
-    [("time_ns", "<i8"), ("read_ns", "<u4"), ("present", "<u2")]
-    + list(zip(QUANTITIES, ("<i8", "<i8", "<i4", "<i4", "<i4", "<u8", "<i8", "<i8", "<i4"), strict=True))
+    [("time_ns", "<i8"), ("read_ns", "<u4"), ("present", "<u2"), *zip(QUANTITIES, _POWER_KINDS, strict=True)]
 )
-_HOST_TYPE = np.dtype(
-    [("time_ns", "<i8"), ("present", "<u2")]
-    + list(zip(HOST_QUANTITIES, ("<f8", "<i8", "<i8", "<i8", "<i8", "<i8"), strict=True))
-)
+_HOST_KINDS = ("<f8", "<i8", "<i8", "<i8", "<i8", "<i8")
+_HOST_TYPE = np.dtype([("time_ns", "<i8"), ("present", "<u2"), *zip(HOST_QUANTITIES, _HOST_KINDS, strict=True)])
 
 
 def _columns(rows: list[bytes], row_type: np.dtype[Any], quantities: tuple[str, ...]) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,371 @@
+"""Python stacks of another process, by py-spy from outside, on the machine's monotonic clock.
+
+py-spy samples at random instants (exponential intervals, so that it cannot beat with the program), and of its formats
+only ``chrometrace`` keeps them. Its clock starts when it starts. To find out when that was, the watched process runs
+:func:`.marker.clock_marker`: a row of short functions with known names at known times. Every sample that caught one of them
+bounds py-spy's clock from both sides, and the bounds of all of them together leave far less than a sampling period.
+
+py-spy is asked for idle threads too: without them it writes nothing while a thread waits, and the last stack before
+would seem to last.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokprof.profiler.record import ClockAlignment, HostStacks, Note
+from tokprof.profiler.sensors.marker import MARKER_NAME, ClockMarker
+
+_MARKER = re.compile(rf"^{MARKER_NAME}(\d+)_(\d+)_$")
+
+DEFAULT_RATE_HZ = 100
+START_TIMEOUT_S = 20.0  # with --native it reads the symbols of every library first
+STOP_TIMEOUT_S = 30.0
+
+# With fewer agreeing samples than this share the clocks are not taken as tied.
+MINIMUM_AGREEMENT = 0.75
+
+
+def find_pyspy() -> Path | None:
+    """Return the py-spy beside the running Python, else the one on PATH."""
+    beside = Path(sys.executable).with_name("py-spy")
+    if os.access(beside, os.X_OK):
+        return beside
+    found = shutil.which("py-spy")
+    return Path(found) if found else None
+
+
+def ptrace_scope() -> int | None:
+    """Return Yama's restriction: 0 none, 1 parents only, 2 administrators, 3 nobody; ``None`` without Yama."""
+    try:
+        return int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def permission_advice() -> str:
+    """Return what to do when py-spy may not look into a process, for this machine."""
+    scope = ptrace_scope()
+    if scope == 3:
+        return "ptrace is off until the next boot (kernel.yama.ptrace_scope=3): boot without it"
+    if scope == 2 or (scope == 1 and os.geteuid() != 0):
+        return "sudo sysctl kernel.yama.ptrace_scope=0, or run as root"
+    if Path("/.dockerenv").exists() or os.geteuid() == 0:
+        return "start the container with --cap-add SYS_PTRACE (and a seccomp profile that allows ptrace)"
+    return "run as the same user as the measured process, or as root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackRecording:
+    """What a recording gave; where it failed, the notes say why and the rest is ``None``."""
+
+    stacks: HostStacks | None
+    alignment: ClockAlignment | None
+    notes: tuple[Note, ...] = ()
+
+
+def _absent(message: str, advice: str) -> Note:
+    return Note(code="pyspy-absent", message=f"host stacks are absent: {message}", advice=advice)
+
+
+class PySpy:
+    """A running recording; made by :func:`start_pyspy`, ended by :meth:`stop`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, spawned_ns: int) -> None:
+        self._process = process
+        self._output = output
+        self._spawned_ns = spawned_ns
+        self._sampling_ns = time.monotonic_ns()
+
+    def stop(self, markers: Sequence[ClockMarker]) -> StackRecording:
+        """End the recording and read it, moved to the monotonic clock by the markers the watched process ran."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            printed, _ = self._process.communicate(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            return StackRecording(
+                stacks=None,
+                alignment=None,
+                notes=(_absent("py-spy did not stop", "try a lower rate, or without native frames"),),
+            )
+        text = printed.decode(errors="replace")
+        if self._process.returncode != 0 or not self._output.is_file():
+            return StackRecording(stacks=None, alignment=None, notes=(refusal(text),))
+        try:
+            events = json.loads(self._output.read_bytes())
+            rows = stack_rows(events)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            note = _absent(f"py-spy wrote something unreadable ({error})", "report the version of py-spy")
+            return StackRecording(stacks=None, alignment=None, notes=(note,))
+        notes = list(_quality_notes(text))
+        alignment = align(rows, markers)
+        if alignment is None:
+            # It began between its start and its first words.
+            early, late = self._spawned_ns, self._sampling_ns
+            alignment = ClockAlignment(
+                source="py-spy",
+                offset_ns=(early + late) // 2,
+                error_ns=(late - early) // 2 + 1,
+                method="between the start of py-spy and its first words; no marker was caught",
+            )
+            notes.append(
+                Note(
+                    code="pyspy-not-aligned",
+                    message=f"py-spy caught no clock marker: stacks lie within {alignment.error_ns / 1e6:.0f} ms",
+                    advice="raise the sampling rate",
+                )
+            )
+        return StackRecording(stacks=to_columns(rows, alignment.offset_ns), alignment=alignment, notes=tuple(notes))
+
+
+def start_pyspy(
+    pid: int,
+    output: Path,
+    *,
+    rate_hz: int = DEFAULT_RATE_HZ,
+    native: bool = False,
+    nonblocking: bool = True,
+    binary: Path | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+) -> PySpy | Note:
+    """Start recording the stacks of a process and return once py-spy samples; a refusal comes back as a note.
+
+    py-spy can walk native frames only while the process stands still, so ``native`` overrides ``nonblocking``.
+    """
+    binary = binary or find_pyspy()
+    if binary is None:
+        return _absent("py-spy is not installed", "pip install py-spy")
+    words = [str(binary), "record", "--pid", str(pid), "--output", str(output), "--format", "chrometrace"]
+    words += ["--rate", str(rate_hz), "--full-filenames", "--threads", "--idle"]
+    words += ["--native"] if native else []
+    words += ["--nonblocking"] if nonblocking and not native else []
+    spawned_ns = time.monotonic_ns()
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the parent, which then stops py-spy in order
+        )
+    except OSError as error:
+        return _absent(f"{binary} does not start: {error}", "reinstall py-spy")
+    printed, ended = _read_until(process, b"Sampling process", timeout_s)
+    if b"Sampling process" in printed:
+        return PySpy(process, output, spawned_ns)
+    if not ended:
+        process.kill()
+    process.communicate()
+    if not ended:
+        return _absent(f"py-spy was not ready within {timeout_s:g} s", "try without native frames")
+    return refusal(printed.decode(errors="replace"))
+
+
+def _read_until(process: subprocess.Popen[bytes], wanted: bytes, timeout_s: float) -> tuple[bytes, bool]:
+    """Read the process's output up to some words, its end or a deadline; return it and whether it ended."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    deadline = time.monotonic() + timeout_s
+    printed = b""
+    while wanted not in printed and (left := deadline - time.monotonic()) > 0:
+        ready, _, _ = select.select([descriptor], [], [], left)
+        if ready:
+            piece = os.read(descriptor, 4096)
+            if not piece:
+                return printed, True
+            printed += piece
+    return printed, False
+
+
+def refusal(printed: str) -> Note:
+    """Turn py-spy's last words into a note with the way out."""
+    text = " ".join(printed.split())
+    lower = text.lower()
+    if "permission denied" in lower or "operation not permitted" in lower or "eperm" in lower:
+        return _absent("the system does not let py-spy look into the measured process", permission_advice())
+    if "unsupported version" in lower or "python version" in lower:
+        version = ".".join(map(str, sys.version_info[:3]))
+        return _absent(f"this py-spy does not know Python {version}", "pip install --upgrade py-spy")
+    if "no such process" in lower:
+        return _absent("the measured process had already ended", "see its own message")
+    return _absent(
+        f"py-spy failed: {text[-300:] or 'it said nothing'}", "run py-spy dump --pid PID by hand to see more"
+    )
+
+
+def _quality_notes(printed: str) -> list[Note]:
+    """Say how many samples failed, by py-spy's own summary."""
+    found = re.search(r"Samples: (\d+) Errors: (\d+)", printed)
+    if not found:
+        return []
+    samples, errors = int(found[1]), int(found[2])
+    if samples + errors == 0 or errors <= 0.05 * (samples + errors):
+        return []
+    return [
+        Note(
+            code="pyspy-errors",
+            message=f"{errors} of {samples + errors} stack samples failed: the process changed while it was read",
+            advice="use the blocking mode: slower, but exact",
+        )
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------ reading it
+
+
+@dataclass(slots=True)
+class StackRow:
+    """One stretch of one thread's unchanged stack, on py-spy's own clock."""
+
+    thread: str
+    start_ns: int
+    end_ns: int
+    frames: tuple[str, ...]  # from the root, as "function (file:line)"
+
+
+def _frame_text(event: dict[str, Any]) -> str:
+    arguments = event.get("args") or {}
+    file, line = str(arguments.get("filename") or ""), arguments.get("line")
+    name = str(event["name"]).replace(";", ",")
+    place = f"{file}:{line}" if line else file
+    return f"{name} ({place.replace(';', ',')})" if place else name
+
+
+_THREAD_FRAME = re.compile(r"^thread \((?P<id>[^)]*)\)(?:: (?P<name>.*))?$")
+
+
+def stack_rows(events: list[dict[str, Any]]) -> list[StackRow]:
+    """Turn py-spy's begin and end events into rows, in the order of time."""
+    rows: list[StackRow] = []
+    open_frames: dict[Any, list[str]] = {}
+    since: dict[Any, int] = {}
+
+    def close(thread: Any, process: Any, now_ns: int) -> None:
+        frames = open_frames.get(thread)
+        if frames and now_ns > since[thread]:
+            found = _THREAD_FRAME.match(frames[0])
+            name = str(thread)
+            if found:
+                # Threads have names only once the threading module is loaded.
+                name = found["name"] or ("MainThread" if found["id"] == str(process) else found["id"])
+            rows.append(StackRow(name, since[thread], now_ns, tuple(frames[1:] if found else frames)))
+        since[thread] = now_ns
+
+    for event in events:
+        kind = event.get("ph")
+        if kind not in ("B", "E"):
+            continue
+        thread, now_ns = event["tid"], int(event["ts"]) * 1000
+        frames = open_frames.setdefault(thread, [])
+        if now_ns != since.get(thread):
+            close(thread, event.get("pid"), now_ns)
+        if kind == "B":
+            frames.append(_frame_text(event))
+        elif frames:
+            frames.pop()
+    rows = [row for row in rows if row.frames]
+    rows.sort(key=lambda row: (row.start_ns, row.thread))
+    return rows
+
+
+def align(rows: Sequence[StackRow], markers: Sequence[ClockMarker]) -> ClockAlignment | None:
+    """Solve for the instant of py-spy's zero from the marker ticks it caught; ``None`` where it caught none.
+
+    A row that shows tick ``k`` starts at a sample taken between the tick's edges, so the offset lies between
+    ``edge[k] - start`` and ``edge[k + 1] - start``. The answer is the stretch that most of these intervals share: a
+    torn read in non-blocking mode cannot shift it. Both clocks are the kernel's monotonic clock, so a drift between the
+    first and the last marker would be a defect; the least drift that the bounds allow is stated all the same.
+    """
+    by_ordinal = {marker.ordinal: marker for marker in markers}
+    bounds: dict[int, list[tuple[int, int]]] = {}
+    for row in rows:
+        for frame in row.frames:
+            found = _MARKER.match(frame.split(" ", 1)[0])
+            if found and (marker := by_ordinal.get(int(found[1]))) is not None:
+                tick = int(found[2])
+                edges = marker.edges_ns[tick : tick + 2]
+                if len(edges) == 2:
+                    bounds.setdefault(marker.ordinal, []).append((edges[0] - row.start_ns, edges[1] - row.start_ns))
+    together = [bound for found_bounds in bounds.values() for bound in found_bounds]
+    if not together:
+        return None
+    low, high, agreeing = _densest(together)
+    if agreeing < MINIMUM_AGREEMENT * len(together):
+        return None
+    drift: int | None = None
+    if len(bounds) > 1:
+        first, last = (_densest(bounds[ordinal]) for ordinal in (min(bounds), max(bounds)))
+        drift = max(0, last[0] - first[1]) - max(0, first[0] - last[1])
+    return ClockAlignment(
+        source="py-spy",
+        offset_ns=(low + high) // 2,
+        error_ns=(high - low) // 2 + 1,
+        drift_ns=drift,
+        method=f"{agreeing} of {len(together)} samples of {len(bounds)} clock markers agree",
+    )
+
+
+def _densest(bounds: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+    """Return the stretch that the largest number of intervals share, and that number."""
+    edges = sorted([(low, 0) for low, _ in bounds] + [(high, 1) for _, high in bounds])
+    depth = best = 0
+    stretch = (edges[0][0], edges[-1][0])
+    for place, (at, closing) in enumerate(edges):
+        if closing:
+            depth -= 1
+            continue
+        depth += 1
+        if depth > best:
+            best = depth
+            stretch = (at, edges[place + 1][0])
+    return (*stretch, best)
+
+
+def to_columns(rows: Sequence[StackRow], offset_ns: int) -> HostStacks:
+    """Put the rows into columns, moved by the offset. The marker's own rows are left out."""
+    kept = [row for row in rows if not any(frame.startswith(MARKER_NAME) for frame in row.frames)]
+    threads: dict[str, int] = {}
+    stacks: dict[str, int] = {}
+    columns: dict[str, list[int]] = {"time_ns": [], "duration_ns": [], "thread": [], "stack": []}
+    for row in kept:
+        columns["time_ns"].append(row.start_ns + offset_ns)
+        columns["duration_ns"].append(row.end_ns - row.start_ns)
+        columns["thread"].append(threads.setdefault(row.thread, len(threads)))
+        columns["stack"].append(stacks.setdefault(";".join(row.frames), len(stacks)))
+    return HostStacks(**columns, threads=tuple(threads), stacks=tuple(stacks))
+
+
+def attach_check(binary: Path | None = None) -> Note | None:
+    """Try py-spy on a short-lived child of ours; return why it cannot, or ``None`` where it can."""
+    binary = binary or find_pyspy()
+    if binary is None:
+        return _absent("py-spy is not installed", "pip install py-spy")
+    with contextlib.ExitStack() as stack:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.DEVNULL)
+        stack.callback(child.wait)
+        stack.callback(child.kill)
+        time.sleep(0.2)
+        try:
+            found = subprocess.run(
+                [str(binary), "dump", "--nonblocking", "--pid", str(child.pid)],
+                capture_output=True,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return _absent(f"{binary} does not run: {error}", "reinstall py-spy")
+    return None if found.returncode == 0 else refusal((found.stdout + found.stderr).decode(errors="replace"))
