@@ -6,7 +6,8 @@ only ``chrometrace`` keeps them. Its clock starts when it starts. To find out wh
 bounds py-spy's clock from both sides, and the bounds of all of them together leave far less than a sampling period.
 
 py-spy is asked for idle threads too: without them it writes nothing while a thread waits, and the last stack before
-would seem to last.
+would seem to last. Who holds the interpreter lock it tells only in a recording of its own, which needs no times: that
+one is written as counts (``raw``).
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokprof.profiler.record import ClockAlignment, HostStacks, Note
+from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note
 from tokprof.profiler.sensors.marker import MARKER_NAME, ClockMarker
 
 _MARKER = re.compile(rf"^{MARKER_NAME}(\d+)_(\d+)_$")
@@ -70,8 +71,9 @@ def permission_advice() -> str:
 class StackRecording:
     """What a recording gave; where it failed, the notes say why and the rest is ``None``."""
 
-    stacks: HostStacks | None
-    alignment: ClockAlignment | None
+    stacks: HostStacks | None = None
+    interpreter_stacks: InterpreterStacks | None = None
+    alignment: ClockAlignment | None = None
     notes: tuple[Note, ...] = ()
 
 
@@ -82,46 +84,55 @@ def _absent(message: str, advice: str) -> Note:
 class PySpy:
     """A running recording; made by :func:`start_pyspy`, ended by :meth:`stop`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], output: Path, spawned_ns: int) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        output: Path,
+        *,
+        rate_hz: int,
+        spawned_ns: int,
+        only_interpreter: bool,
+    ) -> None:
         self._process = process
         self._output = output
+        self._rate_hz = rate_hz
         self._spawned_ns = spawned_ns
+        self._only_interpreter = only_interpreter
         self._sampling_ns = time.monotonic_ns()
 
+    def kill(self) -> None:
+        """End the recording at once and forget it."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
     def stop(self, markers: Sequence[ClockMarker]) -> StackRecording:
-        """End the recording and read it, moved to the monotonic clock by the markers the watched process ran."""
+        """End the recording and read it; the markers are those the watched process ran, in the order of time.
+
+        Stacks are moved to the monotonic clock; an interpreter recording counts what lies between the markers.
+        """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
             printed, _ = self._process.communicate(timeout=STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-            return StackRecording(
-                stacks=None,
-                alignment=None,
-                notes=(_absent("py-spy did not stop", "try a lower rate, or without native frames"),),
-            )
+            self.kill()
+            return StackRecording(notes=(_absent("py-spy did not stop", "lower the rate, or leave out native frames"),))
         text = printed.decode(errors="replace")
         if self._process.returncode != 0 or not self._output.is_file():
-            return StackRecording(stacks=None, alignment=None, notes=(refusal(text),))
+            return StackRecording(notes=(refusal(text),))
+        notes = list(_quality_notes(text))
         try:
-            events = json.loads(self._output.read_bytes())
-            rows = stack_rows(events)
+            if self._only_interpreter:
+                stacks = interpreter_stacks(self._output.read_text(), _between(markers) * self._rate_hz)
+                return StackRecording(interpreter_stacks=stacks, notes=tuple(notes))
+            rows = stack_rows(json.loads(self._output.read_bytes()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             note = _absent(f"py-spy wrote something unreadable ({error})", "report the version of py-spy")
-            return StackRecording(stacks=None, alignment=None, notes=(note,))
-        notes = list(_quality_notes(text))
+            return StackRecording(notes=(note,))
         alignment = align(rows, markers)
         if alignment is None:
-            # It began between its start and its first words.
-            early, late = self._spawned_ns, self._sampling_ns
-            alignment = ClockAlignment(
-                source="py-spy",
-                offset_ns=(early + late) // 2,
-                error_ns=(late - early) // 2 + 1,
-                method="between the start of py-spy and its first words; no marker was caught",
-            )
+            alignment = self._rough_alignment()
             notes.append(
                 Note(
                     code="pyspy-not-aligned",
@@ -131,6 +142,23 @@ class PySpy:
             )
         return StackRecording(stacks=to_columns(rows, alignment.offset_ns), alignment=alignment, notes=tuple(notes))
 
+    def _rough_alignment(self) -> ClockAlignment:
+        """Its clock began between its start and its first words."""
+        early, late = self._spawned_ns, self._sampling_ns
+        return ClockAlignment(
+            source="py-spy",
+            offset_ns=(early + late) // 2,
+            error_ns=(late - early) // 2 + 1,
+            method="between the start of py-spy and its first words; no marker was caught",
+        )
+
+
+def _between(markers: Sequence[ClockMarker]) -> float:
+    """Return the seconds between the end of the first marker and the start of the last."""
+    if len(markers) < 2:
+        return 0.0
+    return max(0, markers[-1].edges_ns[0] - markers[0].edges_ns[-1]) / 1e9
+
 
 def start_pyspy(
     pid: int,
@@ -139,18 +167,21 @@ def start_pyspy(
     rate_hz: int = DEFAULT_RATE_HZ,
     native: bool = False,
     nonblocking: bool = True,
+    only_interpreter: bool = False,
     binary: Path | None = None,
     timeout_s: float = START_TIMEOUT_S,
 ) -> PySpy | Note:
     """Start recording the stacks of a process and return once py-spy samples; a refusal comes back as a note.
 
+    ``only_interpreter`` counts the stacks that hold the interpreter lock instead of recording all stacks over time.
     py-spy can walk native frames only while the process stands still, so ``native`` overrides ``nonblocking``.
     """
     binary = binary or find_pyspy()
     if binary is None:
         return _absent("py-spy is not installed", "pip install py-spy")
-    words = [str(binary), "record", "--pid", str(pid), "--output", str(output), "--format", "chrometrace"]
-    words += ["--rate", str(rate_hz), "--full-filenames", "--threads", "--idle"]
+    words = [str(binary), "record", "--pid", str(pid), "--output", str(output), "--rate", str(rate_hz)]
+    words += ["--full-filenames", "--threads"]
+    words += ["--format", "raw", "--gil"] if only_interpreter else ["--format", "chrometrace", "--idle"]
     words += ["--native"] if native else []
     words += ["--nonblocking"] if nonblocking and not native else []
     spawned_ns = time.monotonic_ns()
@@ -166,7 +197,7 @@ def start_pyspy(
         return _absent(f"{binary} does not start: {error}", "reinstall py-spy")
     printed, ended = _read_until(process, b"Sampling process", timeout_s)
     if b"Sampling process" in printed:
-        return PySpy(process, output, spawned_ns)
+        return PySpy(process, output, rate_hz=rate_hz, spawned_ns=spawned_ns, only_interpreter=only_interpreter)
     if not ended:
         process.kill()
     process.communicate()
@@ -347,6 +378,26 @@ def to_columns(rows: Sequence[StackRow], offset_ns: int) -> HostStacks:
         columns["thread"].append(threads.setdefault(row.thread, len(threads)))
         columns["stack"].append(stacks.setdefault(";".join(row.frames), len(stacks)))
     return HostStacks(**columns, threads=tuple(threads), stacks=tuple(stacks))
+
+
+def interpreter_stacks(text: str, window_sample_count: float) -> InterpreterStacks:
+    """Read py-spy's counted stacks: lines of frames joined with ";", a blank and a count."""
+    counts: dict[str, int] = {}
+    for line in text.splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if frames and _THREAD_FRAME.match(frames[0]):
+            frames = frames[1:]
+        if not frames or any(frame.startswith(MARKER_NAME) for frame in frames):
+            continue
+        name = ";".join(frames)
+        counts[name] = counts.get(name, 0) + int(count)
+    return InterpreterStacks(
+        stack=list(range(len(counts))),
+        sample_count=list(counts.values()),
+        stacks=tuple(counts),
+        window_sample_count=round(window_sample_count),
+    )
 
 
 def attach_check(binary: Path | None = None) -> Note | None:

@@ -4,7 +4,7 @@ Marked spans are kept and counted, never dropped. A span outside all samples is 
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -122,11 +122,11 @@ def _touched(start_ns: Array, end_ns: Array, time_ns: Array, bad: Array) -> Arra
 
 
 def marks_for(
-    start_ns: Array, end_ns: Array, *, power: PowerSamples | None, host: HostSamples | None, core_count: int
+    start_ns: Array, end_ns: Array, power: PowerSamples | None, host: HostSamples | None, *, core_count: int
 ) -> Array:
     """Return the marks of some spans, as bits of :class:`Mark` (uint8).
 
-    ``core_count`` is the number of cores of the machine, which /proc's counters are sums over.
+    ``core_count`` is the number of cores of the whole machine: /proc's counters are sums over all of them.
     """
     marks = np.zeros(len(start_ns), dtype=np.uint8)
     if power is not None and len(power):
@@ -138,70 +138,64 @@ def marks_for(
     return marks
 
 
-def contention_notes(
+def marks_notes(
     marks: Array,
-    start_ns: Array,
-    end_ns: Array,
+    power: PowerSamples | None = None,
+    host: HostSamples | None = None,
     *,
-    power: PowerSamples | None,
-    host: HostSamples | None,
-    core_count: int,
+    core_count: int = 1,
+    unit: str = "repetitions",
 ) -> tuple[Note, ...]:
-    """Say in words what the marks of some spans count, with the cause and what to do."""
+    """Say what the marks of some spans count, with what to do; with the samples, also the cause."""
     notes = []
     total = len(marks)
 
     def counted(mark: Mark) -> int:
         return int(((marks & mark) != 0).sum())
 
-    if total and power is not None and (count := counted(Mark.THROTTLED)):
-        within = _within(power.time_ns, start_ns, end_ns)
-        causes = ", ".join(_causes(power, within)) or "by the driver's counters"
+    def because(causes: list[str]) -> str:
+        return f" ({', '.join(causes)})" if causes else ""
+
+    if count := counted(Mark.THROTTLED):
+        cause = because(_causes(power))
         notes.append(
             Note(
                 code="throttled",
-                message=f"clocks were held down during {count} of {total} steps ({causes}); they are kept and marked",
-                advice="lock the clocks below the cap: sudo nvidia-smi -lgc MHZ, and let the device cool",
+                message=f"clocks were held down during {count} of {total} {unit}{cause}; they are kept and marked",
+                advice="lock the clocks below the cap (sudo nvidia-smi -lgc MHZ) and let the device cool",
             )
         )
-    if total and power is not None and (count := counted(Mark.SHARED_DEVICE)):
-        most = int(power.other_process_count.max()) if power.other_process_count is not None else 0
+    if count := counted(Mark.SHARED_DEVICE):
         notes.append(
             Note(
                 code="shared-device",
-                message=f"up to {most} other processes were on the device during {count} of {total} steps",
+                message=f"another process was on the device during {count} of {total} {unit}; they are kept and marked",
                 advice="see nvidia-smi, and measure on a device of your own",
             )
         )
-    if total and host is not None and (count := counted(Mark.CONTAMINATED)):
-        signs = ", ".join(_signs(contention(host, core_count), core_count, start_ns, end_ns))
+    if count := counted(Mark.CONTAMINATED):
+        cause = because(_signs(contention(host, core_count), core_count) if host is not None else [])
         notes.append(
             Note(
                 code="host-contended",
-                message=f"the host was contended during {count} of {total} steps ({signs}); they are kept and marked",
-                advice="stop other work on this machine, or leave it a core (--threads)",
+                message=f"the host was contended during {count} of {total} {unit}{cause}; they are kept and marked",
+                advice="stop other work on this machine, or give torch fewer threads than there are cores",
             )
         )
     return tuple(notes)
 
 
-def _within(time_ns: Array, start_ns: Array, end_ns: Array) -> Array:
-    return cast(Array, (time_ns >= start_ns.min() - REACH_NS) & (time_ns <= end_ns.max() + REACH_NS))
-
-
-def _causes(power: PowerSamples, within: Array) -> list[str]:
-    if power.event_reasons is None or not within.any():
+def _causes(power: PowerSamples | None) -> list[str]:
+    if power is None or power.event_reasons is None or not len(power):
         return []
-    reasons = int(np.bitwise_or.reduce(power.event_reasons[within]))
-    return reason_names(reasons & COSTLY_REASONS)
+    return reason_names(int(np.bitwise_or.reduce(power.event_reasons)) & COSTLY_REASONS)
 
 
-def _signs(rates: Contention, core_count: int, start_ns: Array, end_ns: Array) -> list[str]:
+def _signs(rates: Contention, core_count: int) -> list[str]:
     """Name the signs that passed their thresholds, with their largest value."""
-    within = _within(rates.time_ns, start_ns, end_ns)
 
-    def largest(values: Any) -> float:
-        return float(values[within].max()) if values is not None and within.any() else 0.0
+    def largest(values: Array | None) -> float:
+        return float(values.max()) if values is not None and len(values) else 0.0
 
     signs = []
     if (steal := largest(rates.steal_share)) > STEAL_SHARE:
