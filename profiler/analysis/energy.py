@@ -41,7 +41,7 @@ def energy_of_window(
 
     ``token_count`` counts the tokens computed in the window over all repetitions. The error is a bound: the counter may
     be one period late at either edge, and between two samples the power may have been that of either. Where no figure
-    can be given, ``energy_mj`` is ``None`` and ``reason`` says why; ``integrated_mj`` is kept for the reader's own eyes.
+    can be given, ``energy_mj`` is ``None`` and ``reason`` says why; ``integrated_mj`` is kept beside it.
     """
     energy_mj: float | None = None
     error_mj: float | None = None

@@ -9,6 +9,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -280,7 +282,7 @@ class NvmlDevice:
                 function = getattr(pynvml, name, None)
                 if function is not None and self._ask(quantity, name, arguments=arguments) is not None:
                     self.absent.pop(quantity, None)
-                    readers.append((quantity, lambda f=function, a=arguments: f(self._handle, *a)))
+                    readers.append((quantity, partial(function, self._handle, *arguments)))
                     break
         return readers
 
@@ -372,7 +374,7 @@ class NvmlDevice:
             time.sleep(0.001)
         if len(changes) < 4:
             return None
-        steps = [b - a for a, b in zip(changes, changes[1:], strict=False)]
+        steps = [b - a for a, b in pairwise(changes)]
         typical = median(steps)
         # The mean is finer than the median of polls a millisecond apart; a step that hid an update counts as two.
         return int((changes[-1] - changes[0]) / sum(max(1, round(step / typical)) for step in steps))

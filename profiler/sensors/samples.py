@@ -181,7 +181,7 @@ def read_samples(path: Path) -> SampleLog:
         notes.append(
             Note(
                 code="sampling-stretched",
-                message=f"the driver answers slowly: samples were up to {facts['longest_period_ns'] / 1e6:.0f} ms apart",
+                message=f"the driver is slow: samples were up to {facts['longest_period_ns'] / 1e6:.0f} ms apart",
                 level=NoteLevel.INFO,
             )
         )
