@@ -190,9 +190,9 @@ def libraries() -> tuple[tuple[str, str], ...]:
 def fingerprint(run: Run) -> dict[str, str]:
     """Return what must agree between two runs before a difference between them means anything.
 
-    Weights, tokenizer, adapter and workload are not in it: they are the factors an experiment varies. A model's
-    architecture and configuration are, so that a pair of one architecture cannot differ in them unnoticed; a comparison
-    of two architectures names these keys as explained.
+    Weights, tokenizer, adapter, workload and clocks are not in it: they are what an experiment varies or measures. A
+    model's architecture and configuration are, so that a pair of one architecture cannot differ in them unnoticed; a
+    comparison of two architectures names these keys as explained.
     """
     device, model, cell = run.environment.device, run.model, run.cell
     installed = dict(run.environment.libraries)
@@ -202,7 +202,6 @@ def fingerprint(run: Run) -> dict[str, str]:
         "device.driver": device.driver,
         "device.runtime": device.runtime,
         "device.power_limit_mw": device.power_limit_mw,
-        "device.clocks_locked": device.clocks_locked,
         "host.cpu": run.environment.cpu,
         "host.cpu_count": run.environment.cpu_count,
         "host.governor": run.environment.governor,

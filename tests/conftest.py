@@ -1,5 +1,9 @@
 """Fixtures shared by the whole suite."""
 
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,3 +18,29 @@ def real_traces() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real traces beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the NVML stub once and return the folder that holds it."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler for the NVML stub")
+    folder = tmp_path_factory.mktemp("nvml")
+    subprocess.run([sys.executable, str(ROOT / "tests/nvml_stub/build.py"), str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def nvml_stub(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let processes started by the test meet the stub; call it with settings, as often as they change."""
+    settings_file = tmp_path / "nvml-settings"
+    settings_file.write_text("")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_library))
+    monkeypatch.setenv("TOKPROF_NVML_STUB", str(settings_file))
+
+    def write(**settings: object) -> None:
+        fresh = settings_file.with_suffix(".new")
+        fresh.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+        fresh.rename(settings_file)  # never seen half-written
+
+    return write

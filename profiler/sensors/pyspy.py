@@ -219,14 +219,14 @@ def _read_until(process: subprocess.Popen[bytes], wanted: bytes, timeout_s: floa
 
 def refusal(printed: str) -> Note:
     """Turn py-spy's last words into a note with the way out."""
-    text = " ".join(printed.split())
+    text = " ".join(printed.partition("Stack backtrace:")[0].split())
     lower = text.lower()
     if "permission denied" in lower or "operation not permitted" in lower or "eperm" in lower:
         return _absent("the system does not let py-spy look into the measured process", permission_advice())
     if "unsupported version" in lower or "python version" in lower:
         version = ".".join(map(str, sys.version_info[:3]))
         return _absent(f"this py-spy does not know Python {version}", "pip install --upgrade py-spy")
-    if "no such process" in lower:
+    if "no such process" in lower or "check that the process is running" in lower:
         return _absent("the measured process had already ended", "see its own message")
     return _absent(
         f"py-spy failed: {text[-300:] or 'it said nothing'}", "run py-spy dump --pid PID by hand to see more"

@@ -177,7 +177,7 @@ def main(words: list[str] | None = None) -> int:
         host = HostReader(asked.pid)
         try:
             if asked.no_nvml:
-                raise NvmlAbsent("NVML was not asked for")
+                raise NvmlAbsent("the model does not run on a GPU")
             with nvml() as library:
                 device = library.device(
                     uuid=asked.device_uuid, pci_bus_id=asked.pci_bus_id, index=asked.device_index, pid=asked.pid
