@@ -46,9 +46,9 @@ MAX_PERIOD_NS = 5_000_000_000
 def pack_power(reading: Reading) -> bytes:
     """Return the row of one device reading."""
     values = [getattr(reading, name) for name in QUANTITIES]
+    present = sum(1 << i for i, value in enumerate(values) if value is not None)
     if reading.other_process_count is None:
         values[QUANTITIES.index("other_process_count")] = UNKNOWN_COUNT
-    present = sum(1 << i for i, value in enumerate(values) if value is not None)
     read_ns = min(reading.read_ns, 0xFFFFFFFF)
     return TAG_POWER + POWER_ROW.pack(reading.time_ns, read_ns, present, *(value or 0 for value in values))
 
@@ -105,11 +105,14 @@ def sample(
 ) -> dict[str, Any]:
     """Append rows to the file descriptor until told to stop; return facts about the sampling itself."""
     asked_ns = period_ns if device is not None else host_period_ns
+    # The first reading loads code and opens files; it would stand for the cost of all.
+    host.read()
+    if device is not None:
+        device.read()
     cost_ns = 0.0
     count = 0
     begin_ns = deadline_ns = host_due_ns = time.monotonic_ns()
     begin_cpu_ns = cpu_ns = time.process_time_ns()
-    longest_ns = asked_ns
     end = ""
     try:
         while not end:
@@ -127,7 +130,6 @@ def sample(
             cost_ns += (now_cpu_ns - cpu_ns - cost_ns) / min(count, 16)
             cpu_ns = now_cpu_ns
             step_ns = min(max(asked_ns, int(cost_ns / CPU_BUDGET)), MAX_PERIOD_NS)
-            longest_ns = max(longest_ns, step_ns)
             deadline_ns += step_ns
             now_ns = time.monotonic_ns()
             if deadline_ns < now_ns:  # the machine was away; missed rows are not made up for
@@ -141,7 +143,6 @@ def sample(
         "row_count": count,
         "own_cpu_ns": time.process_time_ns() - begin_cpu_ns,
         "own_wall_ns": time.monotonic_ns() - begin_ns,
-        "longest_period_ns": longest_ns,
     }
 
 
