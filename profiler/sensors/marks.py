@@ -131,11 +131,11 @@ def marks_for(
     """
     marks = np.zeros(len(start_ns), dtype=np.uint8)
     if power is not None and len(power):
-        marks[_touched(start_ns, end_ns, power.time_ns, throttled(power))] |= Mark.THROTTLED
-        marks[_touched(start_ns, end_ns, power.time_ns, shared(power))] |= Mark.SHARED_DEVICE
+        marks[_touched(start_ns, end_ns, power.time_ns, throttled(power))] |= np.uint8(Mark.THROTTLED)
+        marks[_touched(start_ns, end_ns, power.time_ns, shared(power))] |= np.uint8(Mark.SHARED_DEVICE)
     if host is not None and len(host) > 1:
         flags = contention(host, core_count).flags(core_count)
-        marks[_touched(start_ns, end_ns, host.time_ns, flags)] |= Mark.CONTAMINATED
+        marks[_touched(start_ns, end_ns, host.time_ns, flags)] |= np.uint8(Mark.CONTAMINATED)
     return marks
 
 
