@@ -131,7 +131,7 @@ class PySpy:
             notes.append(
                 Note(
                     code="pyspy-not-aligned",
-                    message=f"py-spy caught no clock marker: stacks lie within {alignment.error_ns / 1e6:.0f} ms",
+                    message=f"no clock marker ties py-spy's clock: stacks lie within {alignment.error_ns / 1e6:.0f} ms",
                     advice="raise the sampling rate",
                 )
             )
