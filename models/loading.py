@@ -231,9 +231,10 @@ def _real(spec: ModelSpec, place: Path | None, hub_id: str | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    entry = find(spec.name)
     options: dict[str, Any] = {
         "dtype": getattr(torch, spec.dtype),
-        "attn_implementation": spec.attention,
+        "attn_implementation": spec.attention if entry is None else _attention(entry.architecture, spec),
         "trust_remote_code": spec.trust_remote_code,
         "use_safetensors": True,
     }
@@ -264,9 +265,14 @@ def _random(spec: ModelSpec, entry: ZooEntry | None, place: Path | None, hub_id:
         return AutoModelForCausalLM.from_config(
             config,
             dtype=getattr(torch, spec.dtype),
-            attn_implementation=spec.attention,
+            attn_implementation=_attention(config.model_type, spec),
             trust_remote_code=spec.trust_remote_code,
         )
+
+
+def _attention(architecture: str, spec: ModelSpec) -> str:
+    """Return the backend to ask for; a state-space model has no attention and takes transformers' plain path."""
+    return "eager" if architecture in ("mamba", "mamba2") else spec.attention
 
 
 def _with_adapter(model: Any, spec: ModelSpec) -> Any:
@@ -392,8 +398,9 @@ def _weights_digest(model: Any) -> str:
         for name, tensor in sorted(model.named_parameters()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             flat = tensor.detach().reshape(-1)
-            picked = torch.linspace(0, flat.numel() - 1, min(_SAMPLED_VALUES, flat.numel()), device=flat.device)
-            digest.update(flat[picked.long()].double().cpu().numpy().tobytes())
+            count = min(_SAMPLED_VALUES, flat.numel())
+            picked = torch.arange(count, device=flat.device) * (flat.numel() - 1) // max(1, count - 1)
+            digest.update(flat[picked].double().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -418,8 +425,8 @@ def _library_errors(spec: ModelSpec, hub_id: str | None) -> Iterator[None]:
         first = (str(error).strip() or repr(error)).splitlines()[0]
         if hub_id is not None and not isinstance(error, ValueError | KeyError):
             raise ModelError(
-                f"{hub_id}: not to be had from the model hub ({first}). Without a network pass --weights random, a local "
-                f"folder, or one of the models that the package index carries (`tokprof models`){near_names(spec.name)}"
+                f"{hub_id}: not to be had from the model hub ({first}). Without a network pass --weights random, a "
+                f"local folder, or one of the models that the package index carries (`tokprof models`){near_names(spec.name)}"
             ) from error
         raise ModelError(f"{spec.name}: cannot be loaded: {first}") from error
     except Exception as error:
@@ -431,6 +438,7 @@ def _library_errors(spec: ModelSpec, hub_id: str | None) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Keep progress bars and advice off the terminal; the supervisor shows progress."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the GGUF reader draws one of its own
     from transformers.utils import logging
 
     level = logging.get_verbosity()

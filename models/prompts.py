@@ -59,8 +59,8 @@ def make_prompt(spec: PromptSpec, loaded: LoadedModel, *, new_token_count: int, 
     if len(prompt.ids) + new_token_count > loaded.context_token_count:
         longest = loaded.context_token_count - new_token_count
         raise ModelError(
-            f"{prompt.name}: the prompt's {len(prompt.ids):,} tokens and {new_token_count:,} new ones exceed the context "
-            f"of {loaded.name}, {loaded.context_token_count:,}; pass --prompt-tokens {max(1, longest)} or fewer"
+            f"{prompt.name}: the prompt's {len(prompt.ids):,} tokens and {new_token_count:,} new ones exceed the "
+            f"context of {loaded.name}, {loaded.context_token_count:,}; pass --prompt-tokens {max(1, longest)} or fewer"
         )
     return prompt
 
@@ -143,7 +143,7 @@ def _text(spec: PromptSpec) -> str:
 
 
 def _folder_text(folder: Path) -> str:
-    """Join a folder's text files in the order of their names, up to a few megabytes; hidden and binary ones are left."""
+    """Join a folder's text files by name, up to a few megabytes; hidden and binary ones are left out."""
     parts, size = [], 0
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)

