@@ -122,7 +122,7 @@ def profile(
             blocking_stacks=blocking,
             nvml_device=nvml_device,
             thread_count=threads,
-            command=tuple(["tokprof", *sys.argv[1:]]),
+            command=("tokprof", *sys.argv[1:]),
         )
         runs = _run_with_progress(request, place, processes=processes, force=force)
     _print(runs, place, as_json=as_json)

@@ -4,7 +4,6 @@ The measured process leaves spans and a Kineto trace; the supervisor adds what i
 writes the run folder.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,8 +28,8 @@ from tokprof.profiler.record import (
 )
 from tokprof.profiler.sensors.samples import SampleLog
 from tokprof.profiler.store import TRACE_FILE, load_run, save_run, writing
-
-_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d+)(?:,step=(\d+))?")
+from tokprof.profiler.trace.reader import read_trace
+from tokprof.profiler.trace.steps import kernel_events, own_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +127,6 @@ def _with_slowdown(made: Pass, spans: Spans) -> Pass:
 
 
 def _kernels(path: Path, spans: Spans) -> tuple[Trace, object, ClockAlignment | None, list[Note]]:
-    from tokprof.profiler.trace.reader import read_trace
-    from tokprof.profiler.trace.steps import kernel_events
-
     trace = read_trace(path, cache=False)
     alignment = align_kineto(trace, spans)
     kernels = kernel_events(trace)
@@ -154,22 +150,20 @@ def align_kineto(trace: Trace, spans: Spans) -> ClockAlignment | None:
     The host notes an instant right before it enters a step's name and right after it leaves it, so each step bounds the
     offset from both sides. The offset is the middle of the tightest bounds, the error half their distance.
     """
-    codes = {code: match for code, name in enumerate(trace.host.names) if (match := _LABEL.fullmatch(name))}
-    rows = np.flatnonzero(np.isin(trace.host.name, list(codes)))
+    steps = own_steps(trace)
     table = spans.of(pass_kind=PassKind.KERNELS)
     host = {
         (int(r), int(s)): (int(a), int(b))
         for r, s, a, b in zip(table.repetition, table.step, table.host_start_ns, table.host_end_ns, strict=True)
     }
     lows, highs = [], []
-    for row in rows:
-        match = codes[int(trace.host.name[row])]
-        span = host.get((int(match[2]), int(match[3] or 0)))
-        if span is None:
-            continue
-        start = trace.base_ns + int(trace.host.start_ns[row])
-        lows.append(span[0] - start)
-        highs.append(span[1] - start - int(trace.host.duration_ns[row]))
+    for start, end, repetition, step in zip(
+        steps.start_ns.tolist(), steps.end_ns.tolist(), steps.repetition.tolist(), steps.step.tolist(), strict=True
+    ):
+        span = host.get((repetition, step))
+        if span is not None:
+            lows.append(span[0] - start - trace.base_ns)
+            highs.append(span[1] - end - trace.base_ns)
     if not lows:
         return None
     low, high = max(lows), min(highs)

@@ -35,7 +35,7 @@ def link_launches(device: DeviceEvents, host: HostEvents) -> tuple[Array, Array]
 
 
 def enclosing(host: HostEvents, rows: Array, kind: EventKind) -> Array:
-    """Return, for each host row, the row of the innermost event of ``kind`` on its thread that contains it; -1 if none."""
+    """Return, for each host row, the innermost event of ``kind`` on its thread that contains it; -1 if none."""
     result = np.full(len(rows), -1, dtype=np.int32)
     for thread in np.unique(host.thread[rows]):
         asked = np.flatnonzero(host.thread[rows] == thread)

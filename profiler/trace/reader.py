@@ -192,7 +192,7 @@ def _read_document(source: _Source, builder: "_Builder") -> None:
         if not sign:
             source.broken = source.broken or "the text ends inside the document"
             break
-        key = _read_value(source, builder)
+        key = _read_value(source)
         _skip_space(source)
         if not isinstance(key, str) or source.window[:1] != b":":
             raise FileFormatError(f"{source.path}: byte {source.offset:,}: not JSON: a key with its colon was expected")
@@ -205,7 +205,7 @@ def _read_document(source: _Source, builder: "_Builder") -> None:
             if source.ended and not source.window:
                 break
         else:
-            value = _read_value(source, builder)
+            value = _read_value(source)
             if value is _BROKEN:
                 break
             builder.properties[key] = value
@@ -217,7 +217,7 @@ def _read_document(source: _Source, builder: "_Builder") -> None:
 _BROKEN = object()
 
 
-def _read_value(source: _Source, builder: "_Builder") -> Any:
+def _read_value(source: _Source) -> Any:
     """Read one JSON value of the top level."""
     decoder = json.JSONDecoder()
     while True:
