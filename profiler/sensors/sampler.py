@@ -138,6 +138,8 @@ def sample(
             end = watch.sleep_until(deadline_ns) or ""
     except _Stopped:
         end = "stopped"
+    # One more row, so that a window that ended right before the stop has a sample on either side.
+    os.write(output, (pack_power(device.read()) if device is not None else b"") + pack_host(host.read()))
     return {
         "end": end,
         "row_count": count,

@@ -175,6 +175,20 @@ def test_it_ends_when_told(watched: "subprocess.Popen[bytes]", tmp_path: Path, h
     assert log.own_cpu_share is not None
 
 
+def test_what_ended_right_before_the_stop_is_covered(
+    nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    nvml_stub()
+    with SamplerProcess(watched.pid, tmp_path / "samples", period_ms=5_000) as sampler:
+        time.sleep(0.2)
+        end_ns = time.monotonic_ns()
+        log = sampler.stop()
+    assert log.power is not None
+    assert log.host is not None
+    assert log.power.time_ns[-1] >= end_ns
+    assert log.host.time_ns[-1] >= end_ns
+
+
 def test_ctrl_c_is_left_to_the_parent(watched: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     sampler = start_alone(watched.pid, tmp_path / "samples")
     sampler.send_signal(signal.SIGINT)
