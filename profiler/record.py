@@ -225,7 +225,7 @@ class Spans(Columns):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KernelEvents(Columns):
-    """What the device executed in the profiled pass: kernels and copies, or on a CPU the leaf operators.
+    """What the device executed in the profiled pass: kernels and copies, or on a CPU the computing operators.
 
     ``step`` and ``repetition`` are those of :class:`Spans` (-1 outside any). Durations are those of the profiled pass.
     """
@@ -455,9 +455,7 @@ class Run:
     host: HostSamples | None = None
     kernels: KernelEvents | None = None
     stacks: HostStacks | None = None  # of every active thread
-    interpreter_stacks: HostStacks | None = (
-        None  # only while Python ran, not an operator: the interpreter lock was held
-    )
+    interpreter_stacks: InterpreterStacks | None = None
     energies: tuple[Energy, ...] = ()
     alignments: tuple[ClockAlignment, ...] = ()
     notes: tuple[Note, ...] = ()

@@ -216,7 +216,7 @@ def _notes_on_passes(request: Request, run: Run) -> list[Note]:
         notes.append(
             Note(
                 code="cpu-kernels",
-                message="this ran on a CPU: 'kernels' are the leaf operators, and host and device time are one",
+                message="this ran on a CPU: 'kernels' are the computing operators, and host and device time are one",
                 level=NoteLevel.INFO,
             )
         )

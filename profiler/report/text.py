@@ -11,8 +11,9 @@ from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
 ABSENT = "not measured"
 
 
-def summary_text(summary: Summary) -> ConsoleRenderable:
-    """Lay out the answer of ``tokprof profile``: what was measured, each phase, the host, the notes."""
+def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
+    """Lay out the answer of ``tokprof profile`` in ``width`` columns: each phase, its kernels, the host, the notes."""
+    name_width = max(24, min(72, width - 52))
     parts: list[ConsoleRenderable] = [
         Text.assemble((summary.model, "bold")),
         Text(f"{summary.device} · fingerprint {summary.fingerprint}"),
@@ -22,9 +23,9 @@ def summary_text(summary: Summary) -> ConsoleRenderable:
     ]
     for phase in summary.phases:
         if phase.kernels:
-            parts += [Text(""), _kernel_table(phase)]
+            parts += [Text(""), _kernel_table(phase, name_width)]
     if summary.frames:
-        parts += [Text(""), _host_table(summary)]
+        parts += [Text(""), _host_table(summary, name_width + 30)]
     parts += [Text(""), *_pass_lines(summary)]
     if summary.notes:
         parts += [Text(""), notes_text(summary.notes)]
@@ -33,7 +34,7 @@ def summary_text(summary: Summary) -> ConsoleRenderable:
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the answer of ``tokprof profile``."""
-    console.print(summary_text(summary))
+    console.print(summary_text(summary, console.width))
 
 
 def notes_text(notes: tuple[Note, ...]) -> ConsoleRenderable:
@@ -80,7 +81,7 @@ def _work_line(summary: Summary) -> str:
 
 
 def _phase_table(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("")
     for phase in summary.phases:
         table.add_column(str(phase.phase), justify="right")
@@ -110,14 +111,14 @@ def _phase_table(summary: Summary) -> Table:
     return table
 
 
-def _kernel_table(phase: PhaseSummary) -> Table:
+def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
     title = f"heaviest in {phase.phase}"
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column(title, max_width=64, no_wrap=True, overflow="ellipsis")
-    table.add_column("category")
-    table.add_column("share", justify="right")
-    table.add_column("per step" if phase.phase is Phase.DECODE else "per prefill", justify="right")
-    table.add_column("launches", justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
+    table.add_column("category", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("time each" if phase.phase is Phase.DECODE else "time", justify="right", no_wrap=True)
+    table.add_column("launches", justify="right", no_wrap=True)
     for kernel in phase.kernels:
         table.add_row(
             Text(kernel.name),
@@ -129,14 +130,25 @@ def _kernel_table(phase: PhaseSummary) -> Table:
     return table
 
 
-def _host_table(summary: Summary) -> Table:
+def _host_table(summary: Summary, name_width: int) -> Table:
     share = f" ({summary.python_share:.0%} of the host's time)" if summary.python_share is not None else ""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column(f"host: where Python itself ran{share}", max_width=88, no_wrap=True, overflow="ellipsis")
-    table.add_column("share", justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(f"host: where Python itself ran{share}", width=name_width, no_wrap=True, overflow="ellipsis")
+    table.add_column("share", justify="right", no_wrap=True)
     for frame in summary.frames:
-        table.add_row(Text(frame.function), f"{frame.share:.1%}")
+        table.add_row(Text(short_frame(frame.function)), f"{frame.share:.1%}")
     return table
+
+
+def short_frame(frame: str) -> str:
+    """Shorten the path of ``function (path:line)`` to what tells: from the package on."""
+    function, mark, place = frame.rpartition(" (")
+    if not mark:
+        return frame
+    for anchor in ("/site-packages/", "/dist-packages/", "/lib/python"):
+        place = place.rpartition(anchor)[2]
+    parts = place.rstrip(")").split("/")
+    return f"{function} ({'/'.join(parts[-3:])})"
 
 
 def _pass_lines(summary: Summary) -> list[ConsoleRenderable]:

@@ -44,8 +44,8 @@ def kernel_events(trace: Trace, table: Rules | None = None) -> KernelEvents:
     """Return what the device executed, each event with the step that launched it.
 
     An event belongs to the step in whose host window its launch lies, so work that runs after its step's end on the host
-    still counts to it. In a trace without device work the leaf operators of the host play the kernels. Instants stay
-    on the trace's clock.
+    still counts to it. In a trace without device work the host's computing operators play the kernels (see
+    :func:`computing_operators`). Instants stay on the trace's clock.
     """
     device = trace.device.select(trace.device.kind <= EventKind.COLLECTIVE)
     return _from_device(trace, table) if len(device) else _from_operators(trace, table)
@@ -71,7 +71,7 @@ def _from_device(trace: Trace, table: Rules | None) -> KernelEvents:
 
 
 def _from_operators(trace: Trace, table: Rules | None) -> KernelEvents:
-    rows = leaf_operators(trace.host)
+    rows = computing_operators(trace.host)
     host = trace.host.select(rows)
     return _assigned(
         trace,
@@ -86,17 +86,35 @@ def _from_operators(trace: Trace, table: Rules | None) -> KernelEvents:
     )
 
 
-def leaf_operators(host: HostEvents) -> Array:
-    """Return the rows of operators that call no further operator."""
-    leaves = []
-    operators = np.flatnonzero(host.kind == EventKind.OPERATOR)
+# They change how memory is looked at, or ask for it; the computing is done by the operator that calls them.
+_BOOKKEEPING = frozenset(
+    f"aten::{name}"
+    for name in (
+        "alias", "as_strided", "broadcast_to", "chunk", "detach", "diagonal", "empty", "empty_like", "empty_strided",
+        "expand", "expand_as", "flatten", "is_nonzero", "item", "lift_fresh", "movedim", "narrow", "new_empty",
+        "numpy_T", "permute", "reshape", "_reshape_alias", "resize_", "resolve_conj", "resolve_neg", "result_type",
+        "select", "set_", "slice", "split", "split_with_sizes", "squeeze", "swapaxes", "t", "transpose", "unbind",
+        "unflatten", "unfold", "_unsafe_view", "unsqueeze", "view", "view_as", "_local_scalar_dense",
+    )
+)  # fmt: skip
+
+
+def computing_operators(host: HostEvents) -> Array:
+    """Return the rows of the innermost operators that compute, in the order of start.
+
+    Operators that only change how memory is looked at, or ask for it, do not count: neither by themselves nor as the
+    inside of another.
+    """
+    idle = np.array([name in _BOOKKEEPING for name in host.names] + [False])
+    operators = np.flatnonzero((host.kind == EventKind.OPERATOR) & ~idle[host.name])
+    innermost = []
     for thread in np.unique(host.thread[operators]):
         rows = operators[host.thread[operators] == thread]
         parent = parents(host.start_ns[rows], host.end_ns[rows])
         is_parent = np.zeros(len(rows), dtype=bool)
         is_parent[parent[parent >= 0]] = True
-        leaves.append(rows[~is_parent])
-    return np.sort(np.concatenate(leaves)) if leaves else np.array([], dtype=np.int64)
+        innermost.append(rows[~is_parent])
+    return np.sort(np.concatenate(innermost)) if innermost else np.array([], dtype=np.int64)
 
 
 def _assigned(trace: Trace, at_ns: Array, *, name: Array, names: tuple[str, ...], **columns: Array) -> KernelEvents:
