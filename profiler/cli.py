@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.profile import profile, show
 from tokprof.profiler.errors import TokprofError
 
@@ -37,6 +38,7 @@ def _options(
 
 app.command()(profile)
 app.command()(show)
+app.command()(env)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from tokprof.profiler.record import (
     Array,
     ClockAlignment,
     Energy,
+    HostSamples,
     HostStacks,
     InterpreterStacks,
     Note,
@@ -88,15 +89,16 @@ def assemble(request: Request, scratch: Path, folder: Path, seen: Observations) 
     return run
 
 
-def _marked(spans: Spans, power: PowerSamples | None, host: object, run: Run) -> tuple[Spans, list[Note]]:
+def _marked(spans: Spans, power: PowerSamples | None, host: HostSamples | None, run: Run) -> tuple[Spans, list[Note]]:
     """Mark every span of a repetition in which the device was throttled or shared, or the host contended."""
     from tokprof.profiler.sensors.marks import marks_for, marks_notes
 
     starts, ends, first_rows = _repetitions(spans)
-    marks = marks_for(starts, ends, power, host, core_count=run.environment.cpu_count)  # type: ignore[arg-type]
+    marks = marks_for(starts, ends, power, host, core_count=run.environment.cpu_count)
     repeated = np.repeat(marks, np.diff(np.append(first_rows, len(spans))))
     clean = spans.pass_kind[first_rows] == list(PassKind).index(PassKind.CLEAN)
-    return replace(spans, mark=spans.mark | repeated), list(marks_notes(marks[clean]))
+    notes = marks_notes(marks[clean], power, host, core_count=run.environment.cpu_count)
+    return replace(spans, mark=spans.mark | repeated), list(notes)
 
 
 def _repetitions(spans: Spans) -> tuple[Array, Array, Array]:

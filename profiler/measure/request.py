@@ -38,7 +38,7 @@ class Request:
     passes: tuple[PassKind, ...] = (PassKind.CLEAN, PassKind.ENERGY, PassKind.KERNELS, PassKind.STACKS)
     trace_step_limit: int = 48  # decode steps in the profiled pass, over its repetitions
     trace_repetition_count: int = 3
-    energy_window_s: float = 10.0  # longest window the counter may ask for
+    energy_window_s: float = 15.0  # longest window the counter may ask for
     stack_rate_hz: int = 100
     stack_time_s: float = 3.0
     native_stacks: bool = False
