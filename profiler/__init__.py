@@ -9,7 +9,6 @@ The public names. They load on first use, so that importing this package costs n
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokprof.profiler.analysis.compare import compare
     from tokprof.profiler.analysis.summary import Summary, summarize
     from tokprof.profiler.errors import TokprofError
     from tokprof.profiler.measure.request import Request
@@ -28,7 +27,6 @@ _HOME = {
     "TimelineDiff": "record",
     "TokprofError": "errors",
     "Trace": "record",
-    "compare": "analysis.compare",
     "load_runs": "store",
     "profile": "measure.supervisor",
     "read_trace": "trace.reader",
@@ -44,7 +42,6 @@ __all__ = [
     "TimelineDiff",
     "TokprofError",
     "Trace",
-    "compare",
     "load_runs",
     "profile",
     "read_trace",

@@ -220,7 +220,7 @@ class Spans(Columns):
     @property
     def duration_ns(self) -> Array:
         """How long each span took: on the device where there is one, else on the host."""
-        return cast(Array, self.end_ns - self.start_ns)
+        return self.end_ns - self.start_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -246,7 +246,7 @@ class KernelEvents(Columns):
     @property
     def end_ns(self) -> Array:
         """When each event ended."""
-        return cast(Array, self.start_ns + self.duration_ns)
+        return self.start_ns + self.duration_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -510,7 +510,7 @@ class HostEvents(Columns):
     @property
     def end_ns(self) -> Array:
         """When each event ended."""
-        return cast(Array, self.start_ns + self.duration_ns)
+        return self.start_ns + self.duration_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -535,7 +535,7 @@ class DeviceEvents(Columns):
     @property
     def end_ns(self) -> Array:
         """When each event ended."""
-        return cast(Array, self.start_ns + self.duration_ns)
+        return self.start_ns + self.duration_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from tokprof.profiler.record import (
     HostSamples,
     HostStacks,
     InterpreterStacks,
+    KernelEvents,
     Note,
     NoteLevel,
     Pass,
@@ -128,7 +129,7 @@ def _with_slowdown(made: Pass, spans: Spans) -> Pass:
     )
 
 
-def _kernels(path: Path, spans: Spans) -> tuple[Trace, object, ClockAlignment | None, list[Note]]:
+def _kernels(path: Path, spans: Spans) -> tuple[Trace, KernelEvents, ClockAlignment | None, list[Note]]:
     trace = read_trace(path, cache=False)
     alignment = align_kineto(trace, spans)
     kernels = kernel_events(trace)

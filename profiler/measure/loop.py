@@ -178,7 +178,7 @@ class SpanBuilder:
 
     def build(self) -> Spans:
         """Return every row so far."""
-        columns = {
+        columns: dict[str, Any] = {
             name: None if any(part is None for part in parts) else np.concatenate(parts)
             for name, parts in self._rows.items()
         }

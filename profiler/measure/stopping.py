@@ -96,4 +96,5 @@ def relative_half_width(values: Sequence[float] | Array) -> float:
         return float("inf")
     from scipy.special import stdtrit
 
-    return float(stdtrit(len(values) - 1, 0.975)) * relative_spread(values) / len(values) ** 0.5
+    quantile = float(stdtrit(len(values) - 1, 0.975))
+    return quantile * relative_spread(values) / float(np.sqrt(len(values)))

@@ -24,7 +24,7 @@ from tokprof.models.engine import TransformersEngine
 from tokprof.models.errors import ModelError
 from tokprof.profiler.errors import MeasurementError, TokprofError
 from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
-from tokprof.profiler.measure.loop import SpanBuilder, Workload, measure_clean, measure_energy, repeat
+from tokprof.profiler.measure.loop import Repetition, SpanBuilder, Workload, measure_clean, measure_energy, repeat
 from tokprof.profiler.measure.request import KINETO_FILE, RAW_FOLDER, Message, Request
 from tokprof.profiler.measure.stopping import StopState
 from tokprof.profiler.record import (
@@ -214,10 +214,12 @@ def _kernel_pass(
         # The first profile of a process sets up the tracing library; that is not part of any figure.
         repeat(engine, clock, Workload(mode=work.mode, new_token_count=min(2, work.new_token_count)))
     started = time.monotonic_ns()
-    results = []
+    results: list[Repetition] = []
     with profile(activities=activities) as profiler:
-        for index in range(repetitions):
-            results.append(repeat(engine, clock, short, scope=torch.profiler.record_function, repetition=index))
+        results += [
+            repeat(engine, clock, short, scope=torch.profiler.record_function, repetition=index)
+            for index in range(repetitions)
+        ]
     for index, result in enumerate(results):
         spans.add(result, pass_kind=PassKind.KERNELS, repetition=index, work=short)
     made = Pass(kind=PassKind.KERNELS, repetition_count=repetitions, start_ns=started, end_ns=time.monotonic_ns())

@@ -128,7 +128,7 @@ class _Source:
         self._raw = stream
         head = stream.read(2)
         stream.seek(0)
-        self._text: IO[bytes] = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream
+        self._text: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream
         self.window = b""
         self.offset = 0  # of the window's first byte in the text
         self.ended = False

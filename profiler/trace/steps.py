@@ -43,8 +43,8 @@ def own_steps(trace: Trace) -> StepWindows:
 def kernel_events(trace: Trace, table: Rules | None = None) -> KernelEvents:
     """Return what the device executed, each event with the step that launched it.
 
-    An event belongs to the step in whose host window its launch lies, so work that runs after its step's end on the host
-    still counts to it. In a trace without device work the host's computing operators play the kernels (see
+    An event belongs to the step in whose host window its launch lies, so work that runs after its step's end on the
+    host still counts to it. In a trace without device work the host's computing operators play the kernels (see
     :func:`computing_operators`). Instants stay on the trace's clock.
     """
     device = trace.device.select(trace.device.kind <= EventKind.COLLECTIVE)

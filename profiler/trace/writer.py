@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -110,7 +110,7 @@ def nesting_lanes(start_ns: Array, end_ns: Array) -> Array:
 class _Writer:
     """Encodes events in batches into an open JSON array."""
 
-    def __init__(self, stream: IO[bytes], base_ns: int) -> None:
+    def __init__(self, stream: gzip.GzipFile, base_ns: int) -> None:
         self.base_ns = base_ns
         self._stream = stream
         self._batch: list[bytes] = []
@@ -190,7 +190,7 @@ def _write_steps(trace: _Writer, spans: Spans) -> None:
         code, phase = rows["pass_kind"][row], phases[rows["phase"][row]]
         step = rows["step"][row]
         name = str(phase) if phase is Phase.PREFILL or step == 0 else f"decode {step}"
-        args = {
+        args: dict[str, Any] = {
             key: rows[key][row]
             for key in ("repetition", "token_count", "context_token_count", "byte_count")
             if key in rows
@@ -229,7 +229,7 @@ def _write_events(trace: _Writer, source: Trace, shift_ns: int, *, label: str) -
         place = {"pid": _DEVICE, "tid": track}
         trace.event(start, duration, ph="X", cat=_CATEGORY[kind], name=device.names[name], **place, args=args)
         if launch >= 0:
-            flow = {"cat": "ac2g", "name": "ac2g", "id": row + 1}
+            flow: dict[str, Any] = {"cat": "ac2g", "name": "ac2g", "id": row + 1}
             trace.event(int(host.start_ns[launch]) + shift_ns, ph="s", **flow, pid=_HOST, tid=int(host_track[launch]))
             trace.event(start, ph="f", bp="e", **flow, **place)
 
