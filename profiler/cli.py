@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tokprof.profiler.commands.env import env
+from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
 from tokprof.profiler.errors import TokprofError
 
@@ -39,6 +40,7 @@ def _options(
 app.command()(profile)
 app.command()(show)
 app.command()(env)
+app.command("open")(open_)
 
 
 def main() -> None:

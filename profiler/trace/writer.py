@@ -50,7 +50,8 @@ _CATEGORY: dict[int, str] = {
 
 def write_run_trace(run: Run, kineto: Trace | None, path: Path) -> None:
     """Write a run's time line: its steps, kernels and operators, power and clocks, and host stacks, on one clock."""
-    base = int(run.spans.host_start_ns.min()) if len(run.spans) else 0
+    tables = [times for times in _instants(run) if len(times)]
+    base = min((int(times.min()) for times in tables), default=0)  # Perfetto drops what lies before 0
     with _chrome_trace(path, base, {"tokprof": {"run": run.run_id, "notes": msgspec.to_builtins(run.notes)}}) as trace:
         _write_steps(trace, run.spans)
         if kineto is not None:
@@ -61,6 +62,13 @@ def write_run_trace(run: Run, kineto: Trace | None, path: Path) -> None:
         _write_power(trace, run)
         if run.stacks is not None:
             _write_stacks(trace, run.stacks)
+
+
+def _instants(run: Run) -> Iterator[Array]:
+    yield run.spans.host_start_ns
+    for table in (run.power, run.host, run.stacks):
+        if table is not None:
+            yield table.time_ns
 
 
 def lanes(start_ns: Array, end_ns: Array) -> Array:
