@@ -64,11 +64,21 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         temporary = path.parent / f".{path.name}.{os.getpid()}.partial"
         temporary.mkdir()
     try:
-        yield temporary
+        with _named(temporary, path):
+            yield temporary
         with writing(path):
             _publish(temporary, path, force=force)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named(temporary: Path, path: Path) -> Iterator[None]:
+    """Let errors name the folder that was asked for, not the temporary one."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(temporary), str(path))) from error
 
 
 @contextmanager

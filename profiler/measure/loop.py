@@ -4,8 +4,9 @@ A repetition is one prefill and the decode steps after it. Within it nothing syn
 instruments or talks to another process; that all happens between repetitions.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,8 +186,9 @@ class SpanBuilder:
         return Spans(**columns)
 
     def _append(self, **columns: Any) -> None:
-        for name, values in columns.items():
-            self._rows.setdefault(name, []).append(values)
+        with interrupts_held():
+            for name, values in columns.items():
+                self._rows.setdefault(name, []).append(values)
 
     def _bytes(self, result: Repetition, work: Workload, count: int) -> Any:
         """Bytes that each span's tokens stand for: the prompt's, then those of the token each step leads to."""
@@ -224,18 +226,29 @@ def measure_clean(
         spans.add(result, pass_kind=PassKind.CLEAN, repetition=index - warm_up_count, work=work, mark=Mark.WARM_UP)
     state = StopState(limits)
     stop: Stop | None = None
-    while stop is None:
-        try:
+    try:
+        while stop is None:
             result = repeat(engine, clock, work, repetition=state.count)
-        except KeyboardInterrupt:
-            if state.count == 0:
-                raise
-            return CleanPass(stop=state.interrupted(), warm_up_count=warm_up_count)
-        spans.add(result, pass_kind=PassKind.CLEAN, repetition=state.count, work=work)
-        host = result.instants.host_ns
-        stop = state.add(result.phase_ns(), int(host[-1] - host[0]))
-        on_repetition(state)
+            host = result.instants.host_ns
+            with interrupts_held():
+                spans.add(result, pass_kind=PassKind.CLEAN, repetition=state.count, work=work)
+                stop = state.add(result.phase_ns(), int(host[-1] - host[0]))
+            on_repetition(state)
+    except KeyboardInterrupt:
+        if state.count == 0:
+            raise
+        stop = state.interrupted()
     return CleanPass(stop=stop, warm_up_count=warm_up_count)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Put Ctrl-C off until the block has ended, so that no half of a repetition is kept."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def measure_energy(

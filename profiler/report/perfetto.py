@@ -42,7 +42,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.on_served = on_served
         super().__init__(*arguments, directory=folder)  # type: ignore[arg-type]
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         """Answer one request."""
         if self.headers.get("Host", "").partition(":")[0] not in (LOOPBACK, "localhost"):
             # Another site's page must not read the trace through a name that it points here.
@@ -105,5 +105,6 @@ def server_for(trace: Path, *, port: int = 0, on_served: Callable[[], None] = la
     try:
         server = _Server((LOOPBACK, port), handler)
     except OSError as error:
-        raise MeasurementError(f"port {port}: {error.strerror}; pass another --port, or none to take a free one") from error
+        reason = f"port {port}: {error.strerror}; pass another --port, or none to take a free one"
+        raise MeasurementError(reason) from error
     return server, f"http://{LOOPBACK}:{server.server_address[1]}/"

@@ -47,7 +47,7 @@ class Diary:
     def forced(self, index):
         return ("forced", index)
 
-    def ended(self, token):
+    def ended(self, _token):
         known = self.end_after is not None and self.sampled >= self.end_after + self.known_late
         return self.end_after if known else None
 

@@ -1,0 +1,297 @@
+"""``tokprof profile`` and ``show``, run the way a user runs them: in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokprof.profiler.record import Outcome, PassKind, Phase, StopRule
+from tokprof.profiler.store import load_run, load_runs
+from tokprof.profiler.trace.reader import read_trace
+
+pytest.importorskip("torch")
+TINY = ("tiny-llama", "--weights", "random", "--prompt-tokens", "32", "-n", "6")
+
+
+def command(*words):
+    return [sys.executable, "-m", "tokprof.profiler.cli", *map(str, words)]
+
+
+def tokprof(*words, **options):
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """One whole run of a tiny model, every pass included."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    done = tokprof("profile", *TINY, "-r", 5, "--trace-steps", 6, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_holds_every_sample_and_every_pass(tiny_run):
+    folder, _ = tiny_run
+    run = load_run(folder)
+    assert run.outcome is Outcome.COMPLETE
+    assert (run.stop.rule, run.stop.repetition_count) == (StopRule.FIXED_COUNT, 5)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    assert len(clean.of(phase=Phase.PREFILL)) == 5
+    assert len(clean.of(phase=Phase.DECODE)) == 5 * (6 - 1)
+    assert np.all(clean.duration_ns > 0)
+    kinds = [p.kind for p in run.passes]
+    assert kinds[:2] == [PassKind.CLEAN, PassKind.KERNELS]
+    assert run.model.parameter_count == 125_248
+    assert run.host is not None
+    assert run.power is None
+    assert any(note.code == "random-weights" for note in run.notes)
+    assert any(note.code == "nvml-absent" for note in run.notes)
+
+
+def test_the_passes_state_their_slowdown_and_the_clean_one_none(tiny_run):
+    run = load_run(tiny_run[0])
+    by_kind = {p.kind: p for p in run.passes}
+    assert by_kind[PassKind.CLEAN].slowdown is None
+    assert by_kind[PassKind.KERNELS].decode_slowdown > 1.0  # a profiler on a tiny model costs more than it
+
+
+def test_the_profiler_is_exported_after_the_last_clean_repetition(tiny_run):
+    run = load_run(tiny_run[0])
+    by_kind = {p.kind: p for p in run.passes}
+    assert by_kind[PassKind.KERNELS].start_ns >= by_kind[PassKind.CLEAN].end_ns
+
+
+def test_kernels_lie_inside_their_steps_on_the_hosts_clock(tiny_run):
+    run = load_run(tiny_run[0])
+    alignment = next(a for a in run.alignments if a.source == "kineto")
+    assert alignment.error_ns < 1_000_000
+    spans = run.spans.of(pass_kind=PassKind.KERNELS)
+    for phase in (0, 1):
+        kernels = run.kernels.select((run.kernels.phase == phase) & (run.kernels.repetition == 0))
+        rows = spans.select((spans.phase == phase) & (spans.repetition == 0))
+        assert len(kernels) > 10
+        assert kernels.start_ns.min() >= rows.start_ns.min() - alignment.error_ns
+        assert kernels.end_ns.max() <= rows.end_ns.max() + alignment.error_ns
+    assert (run.kernels.step == 2).sum() == (run.kernels.step == 1).sum()  # decode steps repeat
+
+
+def test_the_summary_says_what_it_must(tiny_run):
+    _, done = tiny_run
+    for words in ("prefill", "decode", "tokens/s", "per token, p99", "kernels busy", "gaps", "heaviest in decode",
+                  "fingerprint", "stopped by fixed count", "not measured", "kernels pass against the clean one"):  # fmt: skip
+        assert words in done.stdout
+    assert str(tiny_run[0]) in done.stdout
+
+
+def test_show_prints_the_same_figures_from_disk(tiny_run):
+    folder, done = tiny_run
+    shown = tokprof("show", folder)
+    assert shown.returncode == 0
+    assert shown.stdout.strip() in done.stdout
+    data = json.loads(tokprof("show", folder, "--json").stdout)
+    decode = next(phase for phase in data["phases"] if phase["phase"] == "decode")
+    assert decode["latency_sample_count"] == 25
+    assert decode["energy_per_token_mj"] is None
+    assert decode["tokens_per_s"]["value"] == pytest.approx(5e3 / decode["time_ms"]["value"], rel=0.05)
+    assert decode["time_ms"]["low"] is None  # one process gives no interval
+
+
+def test_the_runs_trace_reads_back_with_its_steps(tiny_run):
+    trace = read_trace(tiny_run[0])
+    names = set(trace.host.names)
+    assert {"prefill", "decode 1", "tokprof.decode#rep=0,step=1", "aten::mm"} <= names
+    assert trace.counts.rejected == ()
+
+
+def test_an_existing_folder_is_left_alone_without_force(tiny_run):
+    folder, _ = tiny_run
+    before = (folder / "run.json").read_bytes()
+    done = tokprof("profile", *TINY, "--out", folder)
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
+    assert "--force" in done.stderr
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_fresh_processes_give_an_interval(tmp_path):
+    done = tokprof(
+        "profile", *TINY, "-r", 3, "--processes", 3, "--skip", "stacks", "--skip", "kernels", "--out", tmp_path / "p"
+    )
+    assert done.returncode == 0, done.stderr
+    runs = load_runs(tmp_path / "p")
+    assert [run.process_index for run in runs] == [0, 1, 2]
+    assert len({run.model.weights_digest for run in runs}) == 1
+    data = json.loads(tokprof("show", tmp_path / "p", "--json").stdout)
+    time_ms = data["phases"][0]["time_ms"]
+    assert time_ms["low"] < time_ms["value"] < time_ms["high"]
+    assert time_ms["process_count"] == 3
+
+
+@pytest.mark.parametrize("mode", ["natural", "generate"])
+def test_other_decode_modes(tmp_path, mode):
+    words = ("--mode", mode, "-r", 2, "--skip", "stacks", "--out", tmp_path / "m")
+    done = tokprof("profile", *TINY, *words)
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "m")
+    steps = len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False))
+    assert 0 < steps <= 2 * 5
+    assert run.kernels is not None
+
+
+BAD_INPUT = [
+    (("no-such-model",), "no model of the zoo"),
+    (("tiny-lama",), "did you mean tiny-llama"),
+    (("tiny-llama",), "pass --weights random"),
+    ((*TINY, "-n", "0"), "--new-tokens 0: wants at least 1"),
+    ((*TINY, "--batch", "0"), "--batch 0: wants at least 1"),
+    ((*TINY, "--dtype", "float8"), "--dtype float8: unknown; choose one of float32"),
+    ((*TINY, "--attention", "magic"), "unknown; choose one of sdpa"),
+    ((*TINY, "--prompt-tokens", "510"), "exceed the context of tiny-llama"),
+    ((*TINY, "--skip", "clean"), "every time comes from the clean pass"),
+    ((*TINY, "--merge"), "--merge wants an --adapter"),
+    ((*TINY, "--device", "cuda:7"), "no CUDA device"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_INPUT, ids=[message[:24] for _, message in BAD_INPUT])
+def test_a_users_mistake_gets_one_line_and_leaves_nothing(tmp_path, words, message):
+    if "cuda:7" in words:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("there is a GPU here")
+    done = tokprof("profile", *words, "--out", tmp_path / "runs" / "bad")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("tokprof: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+    left = list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else []
+    assert left == []
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    for words, message in (
+        (("show", tmp_path / "missing"), "no such folder"),
+        (("show", tmp_path), "no run here"),
+    ):
+        done = tokprof(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+
+
+def start(*words):
+    return subprocess.Popen(
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_worker(process, folder, seconds=60):
+    """Wait until the sampler of the measured process writes: the clean pass has begun."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if list(folder.parent.glob(f".{folder.name}.*.partial/.scratch-*/samples.bin")):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    pytest.fail("the measured process did not begin")
+
+
+def test_ctrl_c_keeps_the_finished_repetitions_and_marks_the_run(tmp_path):
+    folder = tmp_path / "stopped"
+    process = start("profile", *TINY, "-r", 1_000_000, "--out", folder)
+    wait_for_worker(process, folder)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "kept in" in err
+    run = load_run(folder)
+    assert run.outcome is Outcome.INTERRUPTED
+    assert run.stop.rule is StopRule.INTERRUPTED
+    assert run.stop.repetition_count >= 1
+    assert len(run.spans.of(phase=Phase.PREFILL, marked=False)) == run.stop.repetition_count
+    assert "interrupted" in out
+
+
+def test_ctrl_c_before_the_first_repetition_leaves_nothing(tmp_path):
+    folder = tmp_path / "early"
+    process = start("profile", *TINY, "--out", folder)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_complete_or_absent_and_leaves_no_process(tmp_path):
+    for delay_s in (0.5, 3.0, 5.0):
+        folder = tmp_path / f"killed-{delay_s}"
+        process = start("profile", *TINY, "-r", 1_000_000, "--out", folder)
+        time.sleep(delay_s)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not folder.exists()
+    time.sleep(1.0)
+    assert not _processes_below(tmp_path)
+    # The next run of the same name clears what the killed one left.
+    done = tokprof("profile", *TINY, "-r", 1, "--skip", "stacks", "--skip", "kernels", "--out", tmp_path / "killed-5.0")
+    assert done.returncode == 0
+    assert not list(tmp_path.glob(".killed-5.0.*"))
+
+
+def _processes_below(folder: Path) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in words:
+            found.append(words)
+    return found
+
+
+def test_a_killed_worker_is_explained(tmp_path):
+    folder = tmp_path / "lost"
+    process = start("profile", *TINY, "-r", 1_000_000, "--out", folder)
+    wait_for_worker(process, folder)
+    worker = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "measure.worker"], capture_output=True, text=True, check=True
+    )
+    os.kill(int(worker.stdout.split()[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "want of memory" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_standard_input_is_a_prompt(tmp_path):
+    pytest.importorskip("tokenizers")
+    done = tokprof("profile", *TINY, "--prompt", "-", "--out", tmp_path / "x", input="def f(): pass\n" * 20)
+    assert done.returncode == 2  # a tiny model has no tokenizer, and says so
+    assert "no tokenizer" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_real_model_on_a_real_file(tmp_path):
+    source = Path(__file__)
+    words = ("SmolLM2-135M-Instruct", "--prompt", source, "--prompt-tokens", 64, "-n", 8, "-r", 3)
+    done = tokprof("profile", *words, "--out", tmp_path / "real")
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "real")
+    assert run.model.parameter_count == 134_515_008
+    assert run.cell.prompt == source.name
+    assert run.spans.byte_count is not None
+    assert run.cell.prompt_byte_count == run.spans.of(phase=Phase.PREFILL).byte_count[0]
+    data = json.loads(tokprof("show", tmp_path / "real", "--json").stdout)
+    decode = next(phase for phase in data["phases"] if phase["phase"] == "decode")
+    assert decode["kernels"][0]["category"] == "gemm"
+    assert 0.5 < decode["kernel_busy_share"] <= 1.0
+    assert data["frames"], "py-spy saw no Python frame"
