@@ -164,8 +164,13 @@ def test_a_study_cannot_point_outside_its_folder(tmp_path):
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "r") as folder:
-        save_run(a_run(run_id=str(1 // 0)), folder)
+    def fail_after_writing():
+        with new_folder(tmp_path / "r") as folder:
+            save_run(a_run(), folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_writing()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,7 @@ ABSENT = "not measured"
 
 def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
     """Lay out the answer of ``tokprof profile`` in ``width`` columns: each phase, its kernels, the host, the notes."""
-    name_width = max(24, min(72, width - 52))
+    name_width = max(20, min(72, width - 56))
     parts: list[ConsoleRenderable] = [
         Text.assemble((summary.model, "bold")),
         Text(f"{summary.device} · fingerprint {summary.fingerprint}"),
@@ -25,7 +25,7 @@ def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
         if phase.kernels:
             parts += [Text(""), _kernel_table(phase, name_width)]
     if summary.frames:
-        parts += [Text(""), _host_table(summary, name_width + 30)]
+        parts += [Text(""), _host_table(summary, name_width + 32)]
     parts += [Text(""), *_pass_lines(summary)]
     if summary.notes:
         parts += [Text(""), notes_text(summary.notes)]
@@ -124,10 +124,14 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
             Text(kernel.name),
             Text(kernel.category),
             f"{kernel.share:.1%}",
-            quantity(kernel.time_us_per_span, "µs"),
+            _microseconds(kernel.time_us_per_span),
             quantity(kernel.count_per_span),
         )
     return table
+
+
+def _microseconds(value: float) -> str:
+    return quantity(value, "µs") if value < 10_000 else quantity(value / 1e3, "ms")
 
 
 def _host_table(summary: Summary, name_width: int) -> Table:

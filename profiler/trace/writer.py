@@ -319,7 +319,7 @@ def _write_stacks(trace: _Writer, stacks: HostStacks) -> None:
 
 
 def _close_frames(trace: _Writer, thread: int, open_frames: list[tuple[str, int]], keep: int, end_ns: int) -> None:
-    while len(open_frames) > keep:
-        frame, start = open_frames.pop()
+    for frame, start in open_frames[keep:]:  # the outer frame first: of equal slices, viewers take the first as parent
         place = {"pid": _STACKS, "tid": thread}
         trace.event(start, max(0, end_ns - start), ph="X", cat="py_spy", name=frame, **place)
+    del open_frames[keep:]
