@@ -15,8 +15,9 @@ MARKERS := $(if $(SLOW),,not slow and) $(if $(GPU),,not) gpu$(if $(GPU), or not 
 .PHONY: profile test lint wheel-types clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install $(CONSTRAINTS) --editable '.[measure,mistral,report,test]'
+	@echo "setting up $(VENV): one to three minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[measure,mistral,report,test]'
 	touch $@
 
 profile: $(VENV)/installed
