@@ -95,6 +95,11 @@ class PySpy:
         self._only_interpreter = only_interpreter
         self._sampling_ns = time.monotonic_ns()
 
+    @property
+    def pid(self) -> int:
+        """py-spy's own process id."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End the recording at once and forget it."""
         if self._process.poll() is None:
