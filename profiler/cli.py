@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tokprof.profiler.commands.env import env
+from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
 from tokprof.profiler.errors import TokprofError
@@ -40,6 +41,7 @@ def _options(
 app.command()(profile)
 app.command()(show)
 app.command()(env)
+app.add_typer(models, name="models")
 app.command("open")(open_)
 
 

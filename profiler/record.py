@@ -630,11 +630,12 @@ class TypicalStep:
     steps with the same kernel sequence as the typical one; ``None`` where there was one step only.
     """
 
-    phase: Phase
+    phase: Phase | None  # None: a repeated step, or the whole time line, of which nothing says what it is
     step_count: int  # steps of the phase that were seen
     sampled_step_count: int  # of these, steps with the typical kernel sequence
     wall_ns: float  # median time from a step's start to its end, gaps included
     busy_ns: float  # median time in which at least one kernel ran
+    overlap_ns: float  # median time that kernels spent behind others: durations and gaps less the wall time
     kernels: StepKernels
     confidence: float  # 0 to 1: how surely these are steps of this phase
     evidence: str  # "tokprof slices", "vLLM annotations", "periodic kernel sequence"
@@ -679,7 +680,7 @@ class PhaseDiff:
     one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``.
     """
 
-    phase: Phase
+    phase: Phase | None
     a: TypicalStep
     b: TypicalStep
     a_row: Array
