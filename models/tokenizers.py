@@ -126,7 +126,7 @@ class MistralTokenizer:
         self.name = name
         self.backend: Any = Backend.v3().instruct_tokenizer.tokenizer
         self.vocabulary_count = int(self.backend.n_words)
-        self.end_ids = (int(self.backend.eos_id),)
+        self.end_ids: tuple[int, ...] = (int(self.backend.eos_id),)
         pieces = [self.backend.id_to_piece(i) for i in range(self.vocabulary_count)]
         self.digest = hashlib.sha256(json.dumps(pieces).encode()).hexdigest()[:16]
         self._number = {piece: number for number, piece in reversed(list(enumerate(pieces)))}
@@ -324,7 +324,8 @@ def _read_gguf(file: Path, token_count: int | None) -> tuple[Any, tuple[int, ...
         raise ModelError(f"{file}: its tokenizer is of kind {kind!r}; only byte-level BPE ('gpt2') is read from GGUF")
     tokens = strings("tokenizer.ggml.tokens")[:token_count]
     types = [int(values["tokenizer.ggml.token_type"].parts[i][0]) for i in values["tokenizer.ggml.token_type"].data]
-    merges = [tuple(merge.split(" ", 1)) for merge in strings("tokenizer.ggml.merges")]
+    pairs = [merge.partition(" ") for merge in strings("tokenizer.ggml.merges")]
+    merges = [(left, right) for left, _, right in pairs]
     number = {token: i for i, token in enumerate(tokens)}
     backend = Tokenizer(models.BPE(vocab=number, merges=merges, fuse_unk=False))
     normalizer, splitter = _splitting(pre, file)

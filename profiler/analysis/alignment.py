@@ -131,7 +131,8 @@ def _traced(choice: Array, n: int, m: int) -> tuple[Array, Array]:
 
 _FUNCTOR = re.compile(r"(\w+Functor\w*|\w+_functor|\w+_kernel_cuda|\w+_kernel_impl|\w+KernelImpl|\w+Ops)\b")
 _GEMM = re.compile(
-    r"^(void )?(Cijk_|nvjet|cutlass|sm\d+_xmma_gemm|ampere_|volta_|turing_|hopper_|maxwell_|gemm|cublas)|_gemm_|s\d+gemm"
+    r"^(void )?(Cijk_|nvjet|cutlass|sm\d+_xmma_gemm|ampere_|volta_|turing_|hopper_|maxwell_|gemm|cublas)"
+    r"|_gemm_|s\d+gemm"
 )
 _GEMV = re.compile(r"gemv|gemmSN|dot_kernel|wvSplitK|LLMM1", re.IGNORECASE)
 _FLASH = re.compile(

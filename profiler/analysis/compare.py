@@ -204,8 +204,8 @@ def _interval(
 
     The unit is the step: it tells noise inside these two recordings, not differences between machines or processes.
     """
-    samples = (_sums(a, group.a_rows), _sums(b, group.b_rows))
-    if samples[0] is None or samples[1] is None or min(len(samples[0]), len(samples[1])) < 2:
+    samples = [s for s in (_sums(a, group.a_rows), _sums(b, group.b_rows)) if s is not None and len(s) > 1]
+    if len(samples) < 2:
         return None, None, "one sample"
     from scipy.special import stdtrit
 

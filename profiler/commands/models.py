@@ -31,25 +31,29 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("model", "family", "parameters", "GB/token", "KV bytes/token", "context", "weights", "tokenizer"):
-        table.add_column(name, justify="right" if "/" in name or name in ("parameters", "context") else "left")
+    table.add_column("model", no_wrap=True)
+    for name in ("params", "GB/token", "KV B/token", "context"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("weights", "tokenizer"):
+        table.add_column(name)
     for fact in facts:
+        count, context = fact["parameter_count"], fact["context_token_count"]
         table.add_row(
             fact["name"],
-            fact["architecture"],
-            f"{fact['parameter_count'] / 1e6:,.1f} M",
-            f"{fact['weight_bytes_per_token'] / 1e9:.2f}",
+            f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.1f} M",
+            f"{fact['weight_bytes_per_token'] / 1e9:.{2 if count >= 1e7 else 4}f}",
             f"{fact['kv_bytes_per_token']:,}",
-            "any" if fact["context_token_count"] is None else f"{fact['context_token_count']:,}",
+            "any" if context is None else f"{context:,}",
             fact["weights"],
             fact["tokenizer"],
         )
     console = Console()
     console.print(table)
     console.print(
-        "\nGB and KV bytes in bfloat16: read by one decode step, and added to the cache by one token.", style="dim"
+        "\nGB and KV B in bfloat16: read by one decode step, and added to the cache by one token. Every model runs "
+        "with --weights random; 'package index' and 'cached' need no model hub.",
+        style="dim",
     )
-    console.print("Any model runs with --weights random; 'package index' needs no model hub.", style="dim")
 
 
 @app.command()

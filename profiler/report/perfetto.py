@@ -78,14 +78,14 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
 
-    def log_message(self, *_: object) -> None:  # type: ignore[override]
+    def log_message(self, *_: object) -> None:
         """Say nothing: the terminal belongs to the command."""
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, *_: object) -> None:  # type: ignore[override]
+    def handle_error(self, *_: object) -> None:
         """Let a browser go away in the middle without a traceback."""
 
 
