@@ -53,7 +53,6 @@ FILL_IN_THE_MIDDLE = (
     Sentinels(template=("<fim-prefix>", "prefix", "<fim-suffix>", "suffix", "<fim-middle>")),  # SantaCoder
     Sentinels(template=("<|fim_prefix|>", "prefix", "<|fim_suffix|>", "suffix", "<|fim_middle|>")),  # Qwen2.5-Coder
     Sentinels(template=("<｜fim▁begin｜>", "prefix", "<｜fim▁hole｜>", "suffix", "<｜fim▁end｜>")),  # DeepSeek-Coder
-    Sentinels(template=("[SUFFIX]", "suffix", "[PREFIX]", "prefix")),  # Codestral
 )
 
 
@@ -124,17 +123,14 @@ class MistralTokenizer:
         except ImportError as error:
             raise ModelError(f"{name}: its tokenizer needs mistral-common; pip install 'tokprof[mistral]'") from error
         self.name = name
-        self.backend: Any = Backend.v3().instruct_tokenizer.tokenizer
+        self._whole = Backend.v3()
+        self.backend: Any = self._whole.instruct_tokenizer.tokenizer
         self.vocabulary_count = int(self.backend.n_words)
         self.end_ids: tuple[int, ...] = (int(self.backend.eos_id),)
         pieces = [self.backend.id_to_piece(i) for i in range(self.vocabulary_count)]
         self.digest = hashlib.sha256(json.dumps(pieces).encode()).hexdigest()[:16]
-        self._number = {piece: number for number, piece in reversed(list(enumerate(pieces)))}
-        control = self.backend.num_special_tokens if hasattr(self.backend, "num_special_tokens") else 0
-        self._sizes = [_piece_bytes(p) if i >= max(3, control) else 0 for i, p in enumerate(pieces)]
-        for number, piece in enumerate(pieces):
-            if (piece.startswith("[") and piece.endswith("]") and piece[1:-1].isupper()) or piece in ("<s>", "</s>"):
-                self._sizes[number] = 0
+        model = self.backend._model  # the SentencePiece processor, which alone knows which pieces are sentinels
+        self._sizes = [0 if model.is_control(i) else _piece_bytes(piece) for i, piece in enumerate(pieces)]
 
     def encode(self, text: str) -> list[int]:
         """See :meth:`Tokenizer.encode`."""
@@ -149,18 +145,14 @@ class MistralTokenizer:
         return str(self.backend.decode(list(ids)))
 
     def byte_counts(self, ids: Sequence[int]) -> list[int]:
-        """See :meth:`Tokenizer.byte_counts`."""
+        """See :meth:`Tokenizer.byte_counts`; the first token counts the space that SentencePiece puts before a text."""
         return [self._sizes[i] for i in ids]
 
     def fill_in_the_middle(self, prefix: str, suffix: str) -> list[int] | None:
-        """Return Codestral's order: the suffix first."""
-        return [
-            int(self.backend.bos_id),
-            self._number["[SUFFIX]"],
-            *self.encode(suffix),
-            self._number["[PREFIX]"],
-            *self.encode(prefix),
-        ]
+        """See :meth:`Tokenizer.fill_in_the_middle`; Codestral takes the suffix first."""
+        from mistral_common.protocol.fim.request import FIMRequest
+
+        return [int(i) for i in self._whole.encode_fim(FIMRequest(prompt=prefix, suffix=suffix)).tokens]
 
 
 # ------------------------------------------------------------------------------------------------------ vocabularies

@@ -102,10 +102,10 @@ def test_codestral_is_mistral_commons_own():
 
     theirs = mistral.MistralTokenizer.v3()
     ours = tokenizer_of("codestral")
-    for text in [*NASTY, *(case for case in ("x = 1\n" * 50, "\tif err != nil {\n\t\treturn err\n\t}\n"))]:
+    for text in [*NASTY, "x = 1\n" * 50, "\tif err != nil {\n\t\treturn err\n\t}\n"]:
         ids = ours.encode(text)
         assert ids == theirs.instruct_tokenizer.tokenizer.encode(text, bos=False, eos=False)
-        added = 1 if ids and text.strip(" ") else 0  # SentencePiece puts a space before the text
-        assert sum(ours.byte_counts(ids)) - len(text.encode()) in (0, added)
+        added = 1 if text else 0  # SentencePiece puts a space before the text
+        assert sum(ours.byte_counts(ids)) == len(text.encode()) + added
     request = FIMRequest(prompt="def f(x):\n", suffix="\nprint(f(1))")
     assert ours.fill_in_the_middle("def f(x):\n", "\nprint(f(1))") == theirs.encode_fim(request).tokens
