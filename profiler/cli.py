@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tokprof.profiler.commands.analyze import analyze, compare
 from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
@@ -40,6 +41,8 @@ def _options(
 
 app.command()(profile)
 app.command()(show)
+app.command()(analyze)
+app.command()(compare)
 app.command()(env)
 app.add_typer(models, name="models")
 app.command("open")(open_)

@@ -123,7 +123,7 @@ class _Group:
 
 
 def _ledger(a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, by: str) -> list[LedgerLine]:
-    key_of = _keys(a.kernels, b.kernels, by)
+    key_of = line_keys(a.kernels, b.kernels, by)
     groups: dict[str, _Group] = {}
     for row_a, row_b in zip(rows_a.tolist(), rows_b.tolist(), strict=True):
         group = groups.setdefault(key_of(row_a, row_b), _Group())
@@ -234,7 +234,8 @@ def _class_of(a: StepKernels, b: StepKernels, row_a: int, row_b: int) -> str:
     return f"{name_a} → {name_b}"
 
 
-def _keys(a: StepKernels, b: StepKernels, by: str) -> Callable[[int, int], str]:
+def line_keys(a: StepKernels, b: StepKernels, by: str) -> Callable[[int, int], str]:
+    """Return the function from a line of the alignment (its two rows) to the key of its ledger line."""
     if by == "kernel":
         return lambda row_a, row_b: _class_of(a, b, row_a, row_b)
     if by == "layer":

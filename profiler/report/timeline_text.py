@@ -1,0 +1,160 @@
+"""Traces and comparisons for a terminal, through rich."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tokprof.profiler.analysis.compare import headline
+from tokprof.profiler.analysis.timeline import Analysis, StepTotal
+from tokprof.profiler.record import LedgerLine, PhaseDiff, TimelineDiff
+from tokprof.profiler.report.text import notes_text, quantity
+
+
+def print_analysis(analysis: Analysis, console: Console) -> None:
+    """Print what happened in a trace."""
+    counts = analysis.counts
+    console.print(Text(f"{analysis.source}: {analysis.device}", style="bold"), soft_wrap=True)
+    console.print(Text(_counts_line(analysis), style="dim"))
+    repaired = [f"{what} ({count:,})" for what, count in (*counts.repaired, *counts.rejected)]
+    if repaired:
+        console.print(Text("repaired or left out: " + "; ".join(repaired), style="yellow"))
+    if analysis.span_ms:
+        busy = analysis.busy_ms / analysis.span_ms
+        kind = "operators" if analysis.on_cpu else "kernels"
+        console.print(
+            f"{quantity(analysis.span_ms, 'ms')} from first to last, {kind} busy {busy:.1%}, "
+            f"{quantity(analysis.overlap_ms, 'ms')} of them side by side{_queue(analysis)}"
+        )
+    for step in analysis.steps:
+        console.print()
+        _print_step(step, console)
+    console.print()
+    console.print(_kernel_table(analysis, console.width))
+    if len(analysis.streams) > 1:
+        console.print()
+        console.print(_stream_table(analysis))
+    if analysis.notes:
+        console.print()
+        console.print(notes_text(analysis.notes))
+
+
+def _counts_line(analysis: Analysis) -> str:
+    c = analysis.counts
+    parts = [f"{c.total:,} events", f"{c.device_events:,} on the device"]
+    for count, word in (
+        (c.linked, "linked"),
+        (c.unlinked, "unlinked"),
+        (c.graph_launched, "by graph launch"),
+        (c.overlapped, "overlapping"),
+    ):
+        parts.append(f"{count:,} {word}")
+    return " · ".join(parts)
+
+
+def _queue(analysis: Analysis) -> str:
+    if analysis.queue_median is None:
+        return ""
+    return f"; launch queue median {analysis.queue_median:.0f}, longest {analysis.queue_maximum}"
+
+
+def _print_step(step: StepTotal, console: Console) -> None:
+    name = step.phase or "step of unknown phase"
+    spread = f" (spread {step.spread:.1%})" if step.spread is not None else ""
+    console.print(Text(f"{name}: {quantity(step.wall_ms, 'ms')}{spread}", style="bold"))
+    layers = f", {step.layer_count} layers of {step.layer_kernel_count}" if step.layer_count else ""
+    shared = f"{step.sampled_step_count} of {step.step_count} steps share this sequence"
+    console.print(Text(f"  {shared} of {step.kernel_count} kernels{layers}"))
+    console.print(Text(f"  by {step.evidence}; confidence {step.confidence:.0%}", style="dim"))
+    for title, values in (("by category", step.category_ms), ("idle", step.gap_ms)):
+        if values:
+            listed = ", ".join(f"{word or 'before the first'} {quantity(value, 'ms')}" for word, value in values[:6])
+            console.print(Text(f"  {title}: {listed}"))
+
+
+def _kernel_table(analysis: Analysis, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("heaviest", width=max(20, min(72, width - 60)), no_wrap=True, overflow="ellipsis")
+    table.add_column("category", no_wrap=True)
+    for name in ("share", "total", "count", "median"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for kernel in analysis.kernels:
+        table.add_row(
+            Text(kernel.name),
+            Text(kernel.category),
+            f"{kernel.share:.1%}",
+            quantity(kernel.total_ms, "ms"),
+            f"{kernel.count:,}",
+            quantity(kernel.median_us, "µs"),
+        )
+    return table
+
+
+def _stream_table(analysis: Analysis) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("device", "stream", "kernels", "busy"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stream in analysis.streams:
+        table.add_row(
+            str(stream.device), str(stream.stream), f"{stream.kernel_count:,}", quantity(stream.busy_ms, "ms")
+        )
+    return table
+
+
+def print_comparison(diff: TimelineDiff, console: Console, *, by: str, top: int) -> None:
+    """Print a comparison: the answer in words, then each phase's ledger."""
+    console.print(Text(f"A  {diff.a_name}"), soft_wrap=True)
+    console.print(Text(f"B  {diff.b_name}"), soft_wrap=True)
+    console.print()
+    console.print(Text(headline(diff), style="bold"))
+    for phase in diff.phases:
+        console.print()
+        _print_phase(phase, console, by=by, top=top)
+    if diff.notes:
+        console.print()
+        console.print(notes_text(diff.notes))
+
+
+def _print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None:
+    matched = int(((diff.a_row >= 0) & (diff.b_row >= 0)).sum())
+    only_a, only_b = len(diff.a.kernels) - matched, len(diff.b.kernels) - matched
+    name = str(diff.phase) if diff.phase else "step of unknown phase"
+    console.print(
+        Text(
+            f"{name}: {diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms; "
+            f"{matched:,} kernels matched, {only_a:,} only in A, {only_b:,} only in B"
+        )
+    )
+    lines = dict(diff.ledgers)[by]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column(by, width=max(16, min(64, console.width - 66)), no_wrap=True, overflow="ellipsis")
+    for title in ("A ms", "B ms", "change", "count", "duration", "only in", "gaps"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for line in lines[:top]:
+        table.add_row(Text(line.key), *_cells(line))
+    if len(lines) > top:
+        rest = sum(line.difference_ns for line in lines[top:])
+        table.add_row(Text(f"{len(lines) - top} more", style="dim"), "", "", f"{rest / 1e6:+.3f}")
+    total = sum(line.difference_ns for line in lines)
+    table.add_row(Text("sum", style="bold"), *_sums(lines), f"{total / 1e6:+.3f}")
+    table.add_row(Text("residual", style="dim"), "", "", f"{diff.residual_ns / 1e6:+.3f}")
+    console.print(table)
+
+
+def _sums(lines: Sequence[LedgerLine]) -> tuple[str, str]:
+    a = sum(line.a_ns + line.a_gap_ns for line in lines)
+    b = sum(line.b_ns + line.b_gap_ns for line in lines)
+    return f"{a / 1e6:.3f}", f"{b / 1e6:.3f}"
+
+
+def _cells(line: LedgerLine) -> list[str]:
+    effects = (line.count_effect_ns, line.duration_effect_ns, line.kernel_set_effect_ns, line.gap_effect_ns)
+    return [
+        f"{(line.a_ns + line.a_gap_ns) / 1e6:.3f}",
+        f"{(line.b_ns + line.b_gap_ns) / 1e6:.3f}",
+        f"{line.difference_ns / 1e6:+.3f}",
+        *(f"{value / 1e6:+.3f}" if abs(value) >= 500 else "·" for value in effects),
+        "" if line.verdict == "one sample" else line.verdict,
+    ]

@@ -1,0 +1,280 @@
+"""The page of a comparison, in a real headless Chromium: it shows, zooms, hovers, sorts, and keeps names as text."""
+
+import shutil
+import tempfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.record import Note, Phase, StepKernels, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.report.compare_html import embedded, write_compare_page
+
+EVIL = "<script>window.stolen = 1</script></script><img src=x onerror=window.stolen=1>"
+NAMES = ("void gemm_kernel<float>(int)", "flash_fwd_kernel", EVIL, "rms_norm_kernel")
+
+
+def a_step(layers=24, *, slower=1.0, phase=Phase.DECODE, per_layer=12, steps=5):
+    """A step of some layers: a gemm, an attention and a norm kernel in turn, one with a name that is markup."""
+    count = layers * per_layer
+    name = np.arange(count) % 4
+    duration = np.where(name == 0, 40_000.0 * slower, 9_000.0)
+    gap = np.where(np.arange(count) % per_layer == 0, 3_000.0, 500.0)
+    start = np.cumsum(duration + gap) - duration
+    noise = np.random.default_rng(3).normal(1, 0.002, (steps, count))
+    kernels = StepKernels(
+        name=name,
+        category=np.array([0, 1, 3, 2])[name],
+        operator=name % 2,
+        frame=np.zeros(count),
+        layer=np.arange(count) // per_layer,
+        stream=np.where(name == 3, 20, 7),
+        start_ns=start,
+        duration_ns=duration,
+        gap_ns=gap,
+        gap_cause=np.ones(count),
+        names=NAMES,
+        categories=("gemm", "attention", "norm", "elementwise"),
+        operators=("aten::mm", "aten::" + EVIL),
+        frames=("model.py(12): forward",),
+        gap_causes=("", "host: launched late"),
+    )
+    wall = float((duration + gap).sum())
+    return TypicalStep(
+        phase=phase,
+        step_count=steps,
+        sampled_step_count=steps,
+        wall_ns=wall,
+        busy_ns=float(duration.sum()),
+        overlap_ns=0.0,
+        kernels=kernels,
+        confidence=1.0,
+        evidence="test",
+        samples_ns=duration * noise,
+        gap_samples_ns=gap * noise,
+        wall_samples_ns=(duration * noise).sum(axis=1),
+    )
+
+
+def a_diff(**values):
+    counters = TraceCounters(name=[0, 0, 0], time_ns=[0, 10**6, 2 * 10**6], value=[300, 310, 305], names=("power / W",))
+    decode = compare_steps(a_step(), a_step(slower=1.2))
+    prefill = compare_steps(a_step(4, phase=Phase.PREFILL), a_step(4, phase=Phase.PREFILL))
+    diff = TimelineDiff(
+        a_name="base " + EVIL,
+        b_name="tuned",
+        phases=(prefill, decode),
+        a_counters=counters,
+        notes=(Note(code="n", message=EVIL),),
+    )
+    return replace(diff, **values)
+
+
+def test_nothing_in_the_data_can_end_its_script_element():
+    text = embedded({"k": "</script><!-- & \u2028"})
+    for sign in ("<", ">", "&", "\u2028"):
+        assert sign not in text
+
+
+def test_the_page_stands_alone(tmp_path):
+    write_compare_page(a_diff(), tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert page.count("<script") == 2
+    assert page.count("</script>") == 2
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+        pytest.skip("no chromium here: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+             "--disable-component-update", "--disable-sync", "--window-size=1280,1400")  # fmt: skip
+    for flag in (*quiet, f"--user-data-dir={tempfile.mkdtemp()}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, tmp_path):
+    def show(diff):
+        write_compare_page(diff, tmp_path / "c.html")
+        browser.get((tmp_path / "c.html").as_uri())
+        return browser
+
+    return show
+
+
+def quiet(driver):
+    return [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def place_of(driver, side, row):
+    """Return where on the screen the middle of a kernel is, relative to the middle of the canvas."""
+    return driver.execute_script(
+        """
+        const [side, row] = arguments, { state, data } = window.tokprof;
+        const canvas = document.getElementById("timeline"), part = data.phases[state.phase][side];
+        const plot = canvas.clientWidth - 102, scale = plot / (state.to - state.from);
+        const x = 92 + (part.start[row] + part.duration[row] / 2 - state.from) * scale;
+        const streams = data.phases[state.phase].a.streams.length;
+        const top = side === "a" ? 26 : 26 + streams * 30 + 64;
+        return [x - canvas.clientWidth / 2, top + part.rowOf[row] * 30 + 15 - canvas.clientHeight / 2];
+        """,
+        side,
+        row,
+    )
+
+
+def over(driver, side, row):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    canvas = driver.find_element("id", "timeline")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    x, y = place_of(driver, side, row)
+    return ActionChains(driver, duration=0).move_to_element_with_offset(canvas, round(x), round(y))
+
+
+def test_it_opens_on_decode_and_says_what_got_slower(page):
+    driver = page(a_diff())
+    text = driver.find_element("tag name", "body").text
+    assert "The decode step of B is" in text
+    assert "slower than A's" in text
+    assert "gemm +" in text
+    assert driver.execute_script("return window.tokprof.data.phases[window.tokprof.state.phase].name") == "decode"
+    painted = driver.execute_script(
+        """
+        const canvas = document.getElementById("timeline");
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        const seen = new Set();
+        for (let i = 0; i < pixels.length; i += 4) seen.add(pixels[i] << 16 | pixels[i + 1] << 8 | pixels[i + 2]);
+        return [0x0072B2, 0xD55E00, 0x009E73].filter(c => seen.has(c)).length;
+        """
+    )
+    assert painted == 3
+    assert quiet(driver) == []
+
+
+def test_names_from_traces_stay_text(page):
+    driver = page(a_diff())
+    for by in ("kernel", "operator", "frame", "layer", "category"):
+        driver.execute_script(f"const s = document.getElementById('by'); s.value = '{by}'; s.onchange()")
+    over(driver, "a", 2).click().perform()
+    assert "<script>window.stolen" in driver.find_element("id", "detail").text
+    assert "<img src=x" in driver.find_element("id", "notes").text
+    assert driver.execute_script("return window.stolen") is None
+    assert driver.execute_script("return document.images.length") == 0
+    assert quiet(driver) == []
+
+
+def test_zoom_and_move_change_both_lanes_alike(page):
+    driver = page(a_diff())
+    before = [place_of(driver, side, 100)[0] - place_of(driver, side, 99)[0] for side in "ab"]
+    driver.execute_script("window.tokprof.zoom(0.25, 600)")
+    after = [place_of(driver, side, 100)[0] - place_of(driver, side, 99)[0] for side in "ab"]
+    assert after == pytest.approx([4 * value for value in before], rel=1e-6)
+    start = driver.execute_script("return window.tokprof.state.from")
+    from selenium.webdriver.common.keys import Keys
+
+    driver.find_element("id", "timeline").send_keys(Keys.ARROW_RIGHT)
+    assert driver.execute_script("return window.tokprof.state.from") > start
+
+
+def test_hover_shows_both_durations_and_the_operator(page):
+    driver = page(a_diff())
+    driver.execute_script("window.tokprof.zoom(0.02, 100)")
+    over(driver, "a", _visible(driver)).perform()
+    tip = driver.find_element("id", "tip").text
+    assert "A: 40.00 µs" in tip
+    assert "B: 48.00 µs" in tip
+    assert "1.20 ×" in tip
+    assert "aten::mm" in tip
+
+
+def _visible(driver):
+    """Return a gemm kernel of A that lies wholly in view."""
+    return driver.execute_script(
+        """
+        const { state, data } = window.tokprof, part = data.phases[state.phase].a;
+        return part.start.findIndex((s, k) => s > state.from + 0.3 * (state.to - state.from)
+          && part.categorys[part.category[k]] === "gemm");
+        """
+    )
+
+
+def test_a_click_leads_to_the_kernel_and_a_ledger_line_to_its_kernels(page):
+    driver = page(a_diff())
+    driver.execute_script("window.tokprof.zoom(0.02, 100)")
+    over(driver, "b", _visible(driver)).click().perform()
+    detail = driver.find_element("id", "detail").text
+    for words in ("void gemm_kernel<float>(int)", "48.00 µs", "40.00 µs", "layer", "B takes 1.20 × A's time"):
+        assert words in detail
+    driver.execute_script("const s = document.getElementById('by'); s.value = 'layer'; s.onchange()")
+    row = next(r for r in driver.find_elements("css selector", "#ledger tbody tr") if r.text.startswith("layer 7"))
+    driver.execute_script("arguments[0].click()", row)
+    window = driver.execute_script(
+        """
+        const { state, data } = window.tokprof, part = data.phases[state.phase].a;
+        const rows = part.layer.map((l, k) => l === 7 ? k : -1).filter(k => k >= 0);
+        return [state.from <= part.start[rows[0]], state.to < 0.3 * part.wall, state.chosen !== null];
+        """
+    )
+    assert window == [True, True, True]
+
+
+def test_the_ledger_sorts_and_sums(page):
+    driver = page(a_diff())
+
+    def column(index):
+        return [
+            r.find_elements("tag name", "td")[index].text
+            for r in driver.find_elements("css selector", "#ledger tbody tr")
+        ]
+
+    assert column(0)[0] == "gemm"  # the largest change first
+    driver.find_element("css selector", "#ledger th[data-column=key]").click()
+    assert column(0) == sorted(column(0))
+    driver.find_element("css selector", "#ledger th[data-column=key]").click()
+    assert column(0) == sorted(column(0), reverse=True)
+    assert "left unexplained: nothing" in driver.find_element("id", "residual").text
+    assert "effect [" in driver.find_element("id", "ledger").text
+
+
+def test_phases_switch_and_counters_show(page):
+    driver = page(a_diff())
+    assert driver.find_element("id", "counters").is_displayed()
+    driver.find_elements("css selector", "#phases button")[0].click()
+    assert driver.execute_script("return window.tokprof.state.phase") == 0
+    assert quiet(driver) == []
+
+
+def test_nothing_in_common_is_an_answer_too(page):
+    driver = page(a_diff(phases=(), a_counters=None))
+    assert "nothing is compared" in driver.find_element("tag name", "h1").text
+    assert not driver.find_element("id", "timeline").is_displayed()
+    assert quiet(driver) == []
+
+
+def test_five_thousand_kernels_a_side_draw_as_many_rectangles_as_a_screen_holds(page):
+    step = a_step(400, per_layer=13)
+    assert len(step.kernels) > 5_000
+    driver = page(a_diff(phases=(compare_steps(step, a_step(400, per_layer=13, slower=1.1)),)))
+    drawn = []
+    for _ in range(12):
+        driver.execute_async_script(
+            "window.tokprof.zoom(0.7, 600); requestAnimationFrame(() => setTimeout(arguments[0], 0))"
+        )
+        drawn.append(driver.execute_script("return window.tokprof.stats.drawn"))
+    assert max(drawn) < 4_000  # by the pixel, not by the kernel
+    assert min(drawn) > 10
+    frames = driver.execute_script("return window.tokprof.stats.frames")
+    assert len(frames) >= 12
+    assert sorted(frames)[len(frames) // 2] < 200  # generous: a frame takes a few milliseconds on an idle machine
