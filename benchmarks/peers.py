@@ -1,8 +1,8 @@
 """tokprof beside optimum-benchmark and llama-bench: time from command to answer, and how far fresh runs spread.
 
 Every round runs each tool once, in a fresh process, on the same model and lengths, so that drift of the machine falls
-on all. The tools compute in different ways (llama-bench runs the 4-bit file with its own kernels), so their rates are not
-compared, only how well each repeats itself. Tools that are not there are left out, aloud.
+on all. The tools compute in different ways (llama-bench runs the 4-bit file with its own kernels), so their rates are
+not compared, only how well each repeats itself. Tools that are not there are left out, aloud.
 
     python benchmarks/peers.py --rounds 10 --optimum-python VENV/bin/python --llama-bench PATH --out FILE
 """

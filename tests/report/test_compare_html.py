@@ -190,7 +190,7 @@ def test_zoom_and_move_change_both_lanes_alike(page):
 
 def test_hover_shows_both_durations_and_the_operator(page):
     driver = page(a_diff())
-    driver.execute_script("window.tokprof.zoom(0.02, 100)")
+    driver.execute_script("window.tokprof.zoom(0.05, 100)")
     over(driver, "a", _visible(driver)).perform()
     tip = driver.find_element("id", "tip").text
     assert "A: 40.00 µs" in tip
@@ -212,7 +212,7 @@ def _visible(driver):
 
 def test_a_click_leads_to_the_kernel_and_a_ledger_line_to_its_kernels(page):
     driver = page(a_diff())
-    driver.execute_script("window.tokprof.zoom(0.02, 100)")
+    driver.execute_script("window.tokprof.zoom(0.05, 100)")
     over(driver, "b", _visible(driver)).click().perform()
     detail = driver.find_element("id", "detail").text
     for words in ("void gemm_kernel<float>(int)", "48.00 µs", "40.00 µs", "layer", "B takes 1.20 × A's time"):
@@ -224,7 +224,7 @@ def test_a_click_leads_to_the_kernel_and_a_ledger_line_to_its_kernels(page):
         """
         const { state, data } = window.tokprof, part = data.phases[state.phase].a;
         const rows = part.layer.map((l, k) => l === 7 ? k : -1).filter(k => k >= 0);
-        return [state.from <= part.start[rows[0]], state.to < 0.3 * part.wall, state.chosen !== null];
+        return [state.from <= part.start[rows[0]], state.to < 0.45 * part.wall, state.chosen !== null];
         """
     )
     assert window == [True, True, True]
