@@ -58,7 +58,7 @@ def tokprof(options, folder, *, everything):
 
 
 def optimum(options, folder, model_folder):
-    script = folder / "optimum.py"
+    script = folder / "ask_optimum_benchmark.py"
     script.write_text(OPTIMUM)
     seconds, done = timed([options.optimum_python, script, model_folder, options.prompt, options.new])
     answer = re.search(r"ANSWER (.*)", done.stdout)
