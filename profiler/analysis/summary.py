@@ -104,6 +104,7 @@ class Summary:
 
     model: str
     device: str
+    software: str
     fingerprint: str
     mode: DecodeMode
     batch_size: int
@@ -135,8 +136,10 @@ def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
     python_share, frames = host_frames(runs)
     return Summary(
         model=f"{facts.name}{adapter} · {facts.architecture} · {facts.parameter_count / 1e6:,.1f} M parameters · "
-        f"{facts.dtype} · {facts.attention}{' · compiled' if facts.compiled else ''} · {facts.weights} weights",
+        f"{facts.dtype} · {facts.attention}{' · compiled' if facts.compiled else ''}"
+        f"{' · random weights' if facts.weights == 'random' else ''}",
         device=device_line(first),
+        software=software_line(first),
         fingerprint=fingerprint,
         mode=first.cell.mode,
         batch_size=first.cell.batch_size,
@@ -158,13 +161,17 @@ def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
 def device_line(run: Run) -> str:
     """Name the device in one line."""
     device, machine = run.environment.device, run.environment
-    libraries = dict(machine.libraries)
-    software = f"torch {libraries.get('torch', '?')} · transformers {libraries.get('transformers', '?')}"
     if device.kind == "cpu":
         threads = f"{machine.thread_count} threads on " if machine.thread_count else ""
-        return f"{device.name} · {threads}{machine.cpu_count} cores · {software}"
+        return f"{device.name} · {threads}{machine.cpu_count} cores"
     limit = f" · limit {device.power_limit_mw / 1e3:.0f} W" if device.power_limit_mw else ""
-    return f"{device.name} · driver {device.driver or 'unknown'}{limit} · {software}"
+    return f"{device.name} · driver {device.driver or 'unknown'}{limit}"
+
+
+def software_line(run: Run) -> str:
+    """Name the versions that times depend on the most."""
+    libraries = dict(run.environment.libraries)
+    return f"torch {libraries.get('torch', '?')} · transformers {libraries.get('transformers', '?')}"
 
 
 def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:

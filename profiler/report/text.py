@@ -76,7 +76,7 @@ def _work_line(summary: Summary) -> str:
     processes = f"{summary.process_count} processes" if summary.process_count > 1 else "1 process"
     return (
         f"{summary.mode} · batch {summary.batch_size} · prompt {summary.prompt_token_count} tokens ({summary.prompt})"
-        f" · {summary.new_token_count} new tokens · {processes}"
+        f" · {summary.new_token_count} new tokens · {processes} · {summary.software}"
     )
 
 
@@ -125,7 +125,7 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
             Text(kernel.category),
             f"{kernel.share:.1%}",
             _microseconds(kernel.time_us_per_span),
-            quantity(kernel.count_per_span),
+            f"{kernel.count_per_span:,.4g}",
         )
     return table
 

@@ -27,7 +27,7 @@ def a_phase(**changes):
 
 def a_summary(**changes):
     summary = Summary(
-        model="m [red]x[/red]", device="d", fingerprint="f" * 12, mode=DecodeMode.NATURAL, batch_size=1,
+        model="m [red]x[/red]", device="d", software="s", fingerprint="f" * 12, mode=DecodeMode.NATURAL, batch_size=1,
         prompt="[link=x]p", prompt_token_count=8, new_token_count=9, process_count=1, outcome="complete",
         stops=(Stop(rule=StopRule.TIME_LIMIT, repetition_count=3, detail="20 s passed"),), phases=(a_phase(),),
         total_ms=Estimate(value=12.0), slowdowns=(), python_share=None, frames=(),
