@@ -4,6 +4,11 @@ Every error that a user can cause is a :class:`TokprofError`. Its message is one
 the value, and says the way out; the command line prints it and exits with ``exit_code``.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TokprofError(Exception):
     """A failure with a one-line message for the user; the command line exits with ``exit_code``."""
@@ -31,3 +36,16 @@ class Interrupted(TokprofError):  # noqa: N818 - it is an outcome, not a defect
     """The user pressed Ctrl-C; what was finished has been kept."""
 
     exit_code = 130
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write ``path`` into one line that says the way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"{path}: the disk is full; free some space or choose another --out") from error
+        if error.errno == errno.EFBIG:
+            raise OutputError(f"{path}: the file is larger than this process may write; raise `ulimit -f`") from error
+        raise OutputError(f"{path}: {error.strerror or error}; choose another --out") from error

@@ -10,7 +10,6 @@ History of ``SCHEMA_VERSION``:
 1. the first
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, writing
 from tokprof.profiler.record import Columns, Run, column_fields
 
 SCHEMA_VERSION = 1
@@ -79,19 +78,6 @@ def _named(temporary: Path, path: Path) -> Iterator[None]:
         yield
     except OutputError as error:
         raise OutputError(str(error).replace(str(temporary), str(path))) from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write ``path`` into one line that says the way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OutputError(f"{path}: the disk is full; free some space or choose another --out") from error
-        if error.errno == errno.EFBIG:
-            raise OutputError(f"{path}: the file is larger than this process may write; raise `ulimit -f`") from error
-        raise OutputError(f"{path}: {error.strerror or error}; choose another --out") from error
 
 
 def save_run(run: Run, folder: Path) -> None:

@@ -42,7 +42,8 @@ def analyze(
     line = timeline(content, table)
     analysis = analyze_timeline(content, line, top=top)
     if parquet is not None:
-        from tokprof.profiler.store import write_table, writing
+        from tokprof.profiler.errors import writing
+        from tokprof.profiler.store import write_table
 
         with writing(parquet):
             parquet.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tokprof.profiler.errors import writing
 from tokprof.profiler.measure.request import KINETO_FILE, RAW_FOLDER, Request
 from tokprof.profiler.record import (
     Array,
@@ -29,7 +30,7 @@ from tokprof.profiler.record import (
     Trace,
 )
 from tokprof.profiler.sensors.samples import SampleLog
-from tokprof.profiler.store import TRACE_FILE, load_run, save_run, writing
+from tokprof.profiler.store import TRACE_FILE, load_run, save_run
 from tokprof.profiler.trace.reader import read_trace
 from tokprof.profiler.trace.steps import kernel_events, own_steps
 

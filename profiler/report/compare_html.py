@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline, line_keys
+from tokprof.profiler.errors import writing
 from tokprof.profiler.record import PhaseDiff, StepKernels, TimelineDiff, TraceCounters, TypicalStep
-from tokprof.profiler.store import writing
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness; copies are pale so that work stands out.
 COLOURS = {
