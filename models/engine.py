@@ -5,8 +5,11 @@ so. Tokens travel between calls as opaque handles that stay on the device.
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+from tokprof.models.errors import ModelError
 
 
 class Engine(Protocol):
@@ -78,7 +81,7 @@ class TransformersEngine:
         self._continuation = torch.tensor([list(continuation_ids)] * batch_size, device=self._device)
         self._end_ids = frozenset(end_ids)
         self._cache: Any = None
-        self._cache_name = ""
+        self._cache_name = cache_parameter(model)
         self._held: Any = None
         self._sampled: list[Any] = []
         self._watch: _EndWatch | None = None
@@ -98,23 +101,11 @@ class TransformersEngine:
         import torch
 
         with torch.inference_mode():
-            output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **self._cache_argument())
-            self._keep_cache(output)
+            output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache})
+            self._cache = output[self._cache_name]
             token = output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
         self._sampled.append(token)
         return token
-
-    def _keep_cache(self, output: Any) -> None:
-        """Keep the cache under the name the family calls it by: keys and values, or a state-space model's state."""
-        for name in ("past_key_values", "cache_params"):
-            cache = getattr(output, name, None)
-            if cache is not None:
-                self._cache_name, self._cache = name, cache
-                return
-        raise TypeError(f"{type(self._model).__name__} returned no cache")
-
-    def _cache_argument(self) -> dict[str, Any]:
-        return {} if self._cache is None else {self._cache_name: self._cache}
 
     def forced(self, index: int) -> Any:
         """Return the token ``index`` of the given continuation, shape (batch, 1)."""
@@ -169,6 +160,25 @@ class TransformersEngine:
 
         rows: list[list[int]] = torch.cat(self._sampled, dim=1).tolist() if self._sampled else []
         return rows
+
+
+def cache_parameter(model: Any) -> str:
+    """Return what a model's ``forward`` calls its cache, as an argument and in its output.
+
+    transformers has three names for it, by family and version, and answers to the others only where a family once had
+    them. A name that a family never had is swallowed in silence, and every step then starts from an empty cache; so the
+    signature decides.
+
+    Raises
+    ------
+    ModelError
+        The model takes no cache.
+    """
+    taken = inspect.signature(model.forward).parameters
+    for name in ("cache", "past_key_values", "cache_params"):
+        if name in taken:
+            return name
+    raise ModelError(f"{type(model).__name__}: takes no cache, so it cannot decode token by token")
 
 
 class _EndWatch:
