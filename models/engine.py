@@ -82,6 +82,10 @@ class TransformersEngine:
         self._end_ids = frozenset(end_ids)
         self._cache: Any = None
         self._cache_name = cache_parameter(model)
+        # Early transformers 5 asks this of state-space models alone, and only whether it is past the prompt.
+        self._wants_position = (
+            self._cache_name == "cache_params" and "cache_position" in inspect.signature(model.forward).parameters
+        )
         self._held: Any = None
         self._sampled: list[Any] = []
         self._watch: _EndWatch | None = None
@@ -100,8 +104,11 @@ class TransformersEngine:
     def _forward(self, ids: Any) -> Any:
         import torch
 
+        state = {self._cache_name: self._cache}
+        if self._wants_position and self._cache is not None:
+            state["cache_position"] = torch.tensor([self.prompt_token_count + len(self._sampled) - 1])
         with torch.inference_mode():
-            output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache})
+            output = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **state)
             self._cache = output[self._cache_name]
             token = output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
         self._sampled.append(token)
