@@ -561,10 +561,15 @@ class TraceThread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceCounts:
-    """What became of every event of a file; nothing is lost unsaid."""
+    """What became of every event of a file; nothing is lost unsaid.
 
-    total: int = 0  # objects in the file's event list
+    ``total`` is ``slices + pairs + instants + counters + flows + metadata`` and all that was rejected. ``linked`` and
+    ``unlinked`` divide ``device_events``.
+    """
+
+    total: int = 0  # elements of the file's event list
     slices: int = 0
+    pairs: int = 0  # of the slices, those joined of a begin and an end event
     device_events: int = 0
     linked: int = 0  # device events whose launching call was found
     unlinked: int = 0
@@ -615,11 +620,14 @@ class StepKernels(Columns):
     duration_ns: Array = column(np.float64)
     gap_ns: Array = column(np.float64)  # idle time of the whole device right before it; 0 where it overlaps
     gap_cause: Array = column(np.int8, vocabulary="gap_causes")
+    # Who owns the gap: the call that waited, the operator and frame the host was in, the copy, the other stream.
+    gap_owner: Array | None = column(np.int32, vocabulary="gap_owners", optional=True)
     names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     gap_causes: tuple[str, ...] = ()
+    gap_owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -627,7 +635,8 @@ class TypicalStep:
     """The median step of a phase, kernel by kernel.
 
     ``samples_ns`` and ``gap_samples_ns`` hold the single steps behind the medians: shape (steps, kernels), only the
-    steps with the same kernel sequence as the typical one; ``None`` where there was one step only.
+    steps with the same kernel sequence as the typical one; ``None`` where there was one step only. Of a run of several
+    processes, times are means over processes and the samples are the processes' medians (``sample_unit``).
     """
 
     phase: Phase | None  # None: a repeated step, or the whole time line, of which nothing says what it is
@@ -642,6 +651,7 @@ class TypicalStep:
     samples_ns: Array | None = None
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
+    sample_unit: str = "step"  # or "process"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -664,7 +674,7 @@ class LedgerLine:
     gap_effect_ns: float
     low_ns: float | None = None  # 95 % interval of the whole difference, where repetitions exist
     high_ns: float | None = None
-    verdict: str = "one sample"  # "effect", "noise", or "one sample"
+    verdict: str = "one sample"  # "effect", "noise", "inconclusive", or "one sample"
 
     @property
     def difference_ns(self) -> float:
@@ -677,7 +687,8 @@ class PhaseDiff:
     """Two typical steps of one phase, aligned kernel by kernel.
 
     ``a_row`` and ``b_row`` have one entry per line of the alignment, in order: rows of the two kernel tables, -1 where
-    one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``.
+    one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``. ``line_of`` has, for each
+    ledger, the index of the ledger's line to which each line of the alignment belongs.
     """
 
     phase: Phase | None
@@ -686,6 +697,7 @@ class PhaseDiff:
     a_row: Array
     b_row: Array
     ledgers: tuple[tuple[str, tuple[LedgerLine, ...]], ...]  # ("category", lines), ("layer", lines), ...
+    line_of: tuple[tuple[str, Array], ...]
     residual_ns: float
 
 

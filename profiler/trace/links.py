@@ -4,6 +4,11 @@ import numpy as np
 
 from tokprof.profiler.record import Array, DeviceEvents, EventKind, HostEvents
 
+try:
+    from tokprof.profiler.trace import _scan
+except ImportError:  # not compiled
+    _scan = None  # type: ignore[assignment]
+
 
 def link_launches(device: DeviceEvents, host: HostEvents) -> tuple[Array, Array]:
     """Return, for each device event, the row of its launching call and of the innermost operator around that call.
@@ -13,12 +18,12 @@ def link_launches(device: DeviceEvents, host: HostEvents) -> tuple[Array, Array]
     """
     launch = np.full(len(device), -1, dtype=np.int32)
     operator = np.full(len(device), -1, dtype=np.int32)
-    calls = np.flatnonzero((host.kind == EventKind.RUNTIME) & (host.correlation >= 0))
+    calls = np.flatnonzero((host.kind == EventKind.RUNTIME) & (host.correlation > 0))
     if len(calls) and len(device):
         order = np.argsort(host.correlation[calls], kind="stable")
         ids = host.correlation[calls][order]
         at = np.minimum(np.searchsorted(ids, device.correlation), len(ids) - 1)
-        found = (ids[at] == device.correlation) & (device.correlation >= 0)
+        found = (ids[at] == device.correlation) & (device.correlation > 0)
         launch[found] = calls[order][at[found]]
     launched = np.flatnonzero(launch >= 0)
     if len(launched):
@@ -60,6 +65,9 @@ def enclosing(host: HostEvents, rows: Array, kind: EventKind) -> Array:
 def parents(start_ns: Array, end_ns: Array) -> Array:
     """Return the index of the innermost interval containing each, in order of start; -1 for the outermost."""
     parent = np.full(len(start_ns), -1, dtype=np.int64)
+    if _scan is not None:
+        _scan.parents(np.ascontiguousarray(start_ns, np.int64), np.ascontiguousarray(end_ns, np.int64), parent)
+        return parent
     stack: list[int] = []
     ends = end_ns.tolist()
     for index, (start, end) in enumerate(zip(start_ns.tolist(), ends, strict=True)):

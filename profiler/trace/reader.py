@@ -3,737 +3,458 @@
 Memory is bounded by the columns, not by the text: the file is decoded block by block. Instants are exact: the decimal
 figures of the file become integer nanoseconds without passing through binary floating point. What cannot be used is
 counted under its reason in :class:`~tokprof.profiler.record.TraceCounts`; nothing is lost unsaid.
+
+Ordinary events are read by a native scanner (_scan.c) where one was compiled, else by msgspec; the answer is the same.
+Damaged elements are read one by one, leniently; where an element does not end, reading goes on at the next one that
+looks like an event.
 """
 
-import gzip
-import hashlib
 import json
+import os
 import re
-import zlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from tokprof.profiler.errors import FileFormatError, InputError
-from tokprof.profiler.record import (
-    Array,
-    DeviceEvents,
-    EventKind,
-    HostEvents,
-    Note,
-    Trace,
-    TraceCounters,
-    TraceCounts,
-    TraceThread,
-)
-from tokprof.profiler.trace.links import link_launches, overlapped_count
+from tokprof.profiler.record import Note, Trace
+from tokprof.profiler.trace.events import DEVICE_CATEGORIES, Event, Events
+from tokprof.profiler.trace.text import BLOCK_BYTES, Text
 
-BLOCK_BYTES = 2 << 20
 MAXIMUM_EVENT_BYTES = 64 << 20  # of one event; a longer one is damage or an attack
-_INT64_MAX = 2**63 - 1
+_SCANNER_VERSION = 1
+_WANTS_MORE, _LIST_ENDED, _STUCK = range(3)  # what feed() says, as in _scan.c
 
-KIND_OF_CATEGORY = {
-    "kernel": EventKind.KERNEL,
-    "gpu_memcpy": EventKind.MEMCPY,
-    "memcpy": EventKind.MEMCPY,
-    "gpu_memset": EventKind.MEMSET,
-    "memset": EventKind.MEMSET,
-    "cuda_sync": EventKind.DEVICE_SYNC,
-    "gpu_user_annotation": EventKind.DEVICE_ANNOTATION,
-    "cuda_runtime": EventKind.RUNTIME,
-    "cuda_driver": EventKind.RUNTIME,
-    "hip_runtime": EventKind.RUNTIME,
-    "runtime": EventKind.RUNTIME,
-    "cpu_op": EventKind.OPERATOR,
-    "operator": EventKind.OPERATOR,
-    "user_annotation": EventKind.ANNOTATION,
-    "python_function": EventKind.PYTHON,
-    "overhead": EventKind.OVERHEAD,
-}
-_COLLECTIVE = re.compile(
-    r"^(?:nccl|rccl)(?:Dev)?Kernel|^ncclKernel|all_?reduce.*(?:kernel|cross_device)", re.IGNORECASE
-)
-_DEVICE_KINDS = frozenset(
-    {EventKind.KERNEL, EventKind.MEMCPY, EventKind.MEMSET, EventKind.DEVICE_SYNC, EventKind.DEVICE_ANNOTATION}
-)
-
-
-class _Args(msgspec.Struct, gc=False):
-    device: Any = None
-    stream: Any = None
-    correlation: Any = None
-    external: Any = msgspec.field(default=None, name="External id")
-    external_old: Any = msgspec.field(default=None, name="external id")
-    graph_node: Any = msgspec.field(default=None, name="graph node id")
-    byte_count: Any = msgspec.field(default=None, name="bytes")
-
-
-class _Event(msgspec.Struct, gc=False):
-    ph: Any = None
-    name: Any = None
-    cat: Any = None
-    pid: Any = None
-    tid: Any = None
-    ts: msgspec.Raw = msgspec.Raw()
-    dur: msgspec.Raw = msgspec.Raw()
-    args: msgspec.Raw = msgspec.Raw()
-
-
-_EVENTS = msgspec.json.Decoder(list[_Event])
-_ARGS = msgspec.json.Decoder(_Args)
-_ANY = msgspec.json.Decoder()
+RUN_TRACE = "trace.json.gz"  # in a run folder
 
 
 def read_trace(path: Path, *, cache: bool = True) -> Trace:
-    """Read one trace: ``.json`` or gzip (told by content), or a run folder.
+    """Read one trace: ``.json`` or gzip (told by content), or a folder (see :func:`trace_files`), of which the first.
+
+    With ``cache`` the columns of a large trace are kept beside it, keyed by its content, and read from there next time.
 
     Raises
     ------
     InputError
         There is no such file, or a folder holds no trace.
     FileFormatError
-        The file is no Chrome trace, or is damaged beyond the first event; the message names the place.
+        The file is no Chrome trace, or is damaged before its first event; the message names the place.
     """
-    del cache
-    if path.is_dir():
-        inside = path / "trace.json.gz"
-        if not inside.is_file():
-            raise InputError(f"{path}: no trace here (trace.json.gz is missing)")
-        path = inside
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    builder = _Builder(str(path))
+    from tokprof.profiler.trace.cache import load_cached, save_cached
+
+    file = trace_files(path)[0]
+    if cache and (known := load_cached(file)) is not None:
+        return known
+    with Text(file) as text:
+        events = Events(str(file))
+        _read_document(text, events)
+        text.drain()
+        if text.broken and not any(note.code == "trace-truncated" for note in events.notes):
+            _note_break(text, events)
+        events.repaired.update(text.repaired)
+        trace = events.build(text.digest())
+    if cache:
+        save_cached(trace, file)
+    return trace
+
+
+def trace_files(path: Path) -> tuple[Path, ...]:
+    """Return the traces at ``path``: the file itself, those of a run folder's processes, or one per rank of a folder.
+
+    Ranks come in the order of their numbers, other files in that of their names.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        return (path,)
+    inside = [path / RUN_TRACE, *sorted(path.glob(f"process-*/{RUN_TRACE}"))]
+    found = [file for file in inside if file.is_file()]
+    if not found:
+        ranks = [file for file in path.iterdir() if file.name.endswith((".json", ".json.gz")) and file.is_file()]
+        found = sorted((file for file in ranks if looks_like_trace(file)), key=_rank_order)
+    if not found:
+        raise InputError(f"{path}: no trace here: neither {RUN_TRACE} of a run nor .json or .json.gz files of ranks")
+    return tuple(found)
+
+
+def looks_like_trace(path: Path) -> bool:
+    """Say whether a file begins as a trace does; what begins so may still be something else."""
     with path.open("rb") as stream:
-        source = _Source(stream, path)
-        _read_document(source, builder)
-    return builder.build(source.digest())
+        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"\x1f\x8b", b"{", b"["))
 
 
-# ------------------------------------------------------------------------------------------------------------- bytes
-
-
-class _Source:
-    """The decompressed bytes of a file, a window at a time, and where in the text that window lies."""
-
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self.path = path
-        self.broken: str | None = None  # why the bytes ended early
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._raw = stream
-        head = stream.read(2)
-        stream.seek(0)
-        self._text: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream
-        self.window = b""
-        self.offset = 0  # of the window's first byte in the text
-        self.ended = False
-
-    def more(self) -> bool:
-        """Append a block to the window; return whether there was one."""
-        if self.ended:
-            return False
-        try:
-            block = self._text.read(BLOCK_BYTES)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            block = b""
-            self.broken = f"the gzip stream breaks off ({error})"
-        if not block:
-            self.ended = True
-            return False
-        self._hash.update(block)
-        self.window += block
-        return True
-
-    def drop(self, count: int) -> None:
-        """Forget the window's first bytes."""
-        self.window = self.window[count:]
-        self.offset += count
-
-    def digest(self) -> str:
-        """Return the hash of the text read."""
-        return self._hash.hexdigest()
+def _rank_order(path: Path) -> tuple[list[int], str]:
+    named = re.search(r"rank[-_]?(\d+)", path.name, re.IGNORECASE)
+    numbers = [named[1]] if named else re.findall(r"\d+", path.name)
+    return [int(number) for number in numbers], path.name
 
 
 # ---------------------------------------------------------------------------------------------------------- document
 
-_SPACE = re.compile(rb"[ \t\r\n]*")
-_BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 
-
-def _read_document(source: _Source, builder: "_Builder") -> None:
+def _read_document(text: Text, events: Events) -> None:
     """Walk the top level: the event array wherever it stands, other keys kept as they are."""
-    source.more()
-    if source.window.startswith(b"\xef\xbb\xbf"):
-        source.drop(3)
-        builder.repaired["byte-order mark left out"] += 1
-    _skip_space(source)
-    first = source.window[:1]
+    text.more()
+    if text.buffer.startswith(b"\xef\xbb\xbf", text.at, text.stop):
+        text.at += 3
+        events.repaired["byte-order mark left out"] += 1
+    first = _sign(text)
+    scanner = new_scanner(events)
     if first == b"[":
-        source.drop(1)
-        _read_events(source, builder)
-        return
-    if first != b"{":
-        what = "it is empty" if not source.window else f"it begins with {source.window[:12]!r}"
-        raise FileFormatError(f"{source.path}: no Chrome trace: {what}; a trace is JSON, plain or gzip")
-    source.drop(1)
+        text.at += 1
+        whole = _read_events(text, events, scanner)
+    elif first == b"{":
+        text.at += 1
+        whole = _read_members(text, events, scanner)
+    else:
+        start = bytes(text.buffer[text.at : min(text.at + 12, text.stop)])
+        what = f"it begins with {start!r}" if start else text.broken or "it is empty"
+        raise FileFormatError(
+            f"{text.path}: byte {text.offset:,}: no Chrome trace: {what}; a trace is JSON, plain or gzip"
+        )
+    _settle(scanner, events)
+    if not whole:
+        _note_break(text, events)
+    elif _sign(text):
+        events.notes.append(
+            Note(
+                code="trace-second-document",
+                message=f"{text.path}: something more begins at byte {text.offset:,}, after the trace; it was not read",
+                advice="split the file if it is a second trace",
+            )
+        )
+
+
+def _read_members(text: Text, events: Events, scanner: Any) -> bool:
+    """Read the members of the top-level object; return whether it ended."""
+    lists = 0
     while True:
-        _skip_space(source)
-        sign = source.window[:1]
+        sign = _sign(text)
         if sign == b",":
-            source.drop(1)
-            continue
-        if sign == b"}":
+            text.at += 1
+        elif sign == b"}":
+            text.at += 1
             break
-        if not sign:
-            source.broken = source.broken or "the text ends inside the document"
-            break
-        key = _read_value(source)
-        _skip_space(source)
-        if not isinstance(key, str) or source.window[:1] != b":":
-            raise FileFormatError(f"{source.path}: byte {source.offset:,}: not JSON: a key with its colon was expected")
-        source.drop(1)
-        _skip_space(source)
-        if key == "traceEvents" and source.window[:1] == b"[":
-            source.drop(1)
-            builder.found = True
-            _read_events(source, builder)
-            if source.ended and not source.window:
-                break
+        elif not sign:
+            if lists:
+                return False
+            raise _no_events(text, "the text ends inside the document")
         else:
-            value = _read_value(source)
+            key = _read_value(text)
+            if key is not _BROKEN and (not isinstance(key, str) or _sign(text) != b":"):
+                if lists:
+                    events.notes.append(_unread(text))
+                    text.at = text.stop
+                    text.ended = True
+                    return True
+                raise FileFormatError(
+                    f"{text.path}: byte {text.offset:,}: not JSON: a key with its colon was expected; "
+                    "write the trace again, or cut it to its event list"
+                )
+            text.at += key is not _BROKEN
+            sign = _sign(text)
+            if key == "traceEvents" and sign == b"[":
+                text.at += 1
+                lists += 1
+                if lists == 2:
+                    events.repaired["a second event list read, too"] += 1
+                if not _read_events(text, events, scanner):
+                    return False
+                continue
+            value = _BROKEN if key is _BROKEN else _read_value(text)
             if value is _BROKEN:
-                break
-            builder.properties[key] = value
-    if not builder.found:
-        raise FileFormatError(f"{source.path}: no Chrome trace: the key 'traceEvents' is missing")
-    _check_end(source, builder)
+                if lists:
+                    return False
+                raise _no_events(text, text.broken or "the text ends inside the document")
+            events.properties[key] = value
+    if not lists:
+        raise _no_events(text, "the key 'traceEvents' with a list is missing")
+    return True
 
 
 _BROKEN = object()
 
 
-def _read_value(source: _Source) -> Any:
-    """Read one JSON value of the top level."""
-    decoder = json.JSONDecoder()
-    while True:
-        text = source.window.decode("utf-8", errors="replace")
-        try:
-            value, end = decoder.raw_decode(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            if len(source.window) < MAXIMUM_EVENT_BYTES and source.more():
-                continue
-            if source.ended:
-                source.broken = source.broken or "the text ends inside the document"
-                source.drop(len(source.window))
-                return _BROKEN
-            raise FileFormatError(f"{source.path}: byte {source.offset:,}: not JSON: {error}") from error
-        if end == len(text) and source.more():
-            continue  # a number may go on
-        source.drop(len(text[:end].encode("utf-8")))
-        return value
-
-
-def _read_events(source: _Source, builder: "_Builder") -> None:
-    """Read the elements of the event array up to its end."""
-    builder.found = True
-    while True:
-        _skip_space(source)
-        cut = 0
-        if not source.ended:
-            while len(source.window) < BLOCK_BYTES and source.more():
-                pass
-            cut = _last_boundary(source.window)
-        if cut:
-            block = source.window[:cut]
-            try:
-                events = _EVENTS.decode(b"[" + block + b"]")
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                events = None
-            if events is not None:
-                builder.add(events)
-                source.drop(cut)
-                _skip_space(source)
-                if source.window[:1] == b",":
-                    source.drop(1)
-                continue
-        if _read_slowly(source, builder, until=cut):
-            return
-
-
-def _last_boundary(window: bytes) -> int:
-    """Return the end of the last event that another follows, or 0."""
-    start = len(window)
-    while start > 0:
-        start = window.rfind(b"}", 0, start)
-        if start < 0:
-            return 0
-        if _BOUNDARY.match(window, start):
-            return start + 1
-        if len(window) - start > BLOCK_BYTES:
-            return 0
-    return 0
-
-
-def _read_slowly(source: _Source, builder: "_Builder", *, until: int) -> bool:
-    """Read events one by one, mending or leaving out what is damaged; return whether the array has ended."""
-    decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_constant)
-    stop = source.offset + until
-    while not until or source.offset < stop:
-        _skip_space(source)
-        sign = source.window[:1]
-        if sign == b"]":
-            source.drop(1)
-            return True
-        if sign == b",":
-            source.drop(1)
-            _skip_space(source)
-            if source.window[:1] == b"]":
-                builder.repaired["trailing comma left out"] += 1
-            continue
-        if not sign:
-            source.broken = source.broken or "the text ends inside the event list"
-            builder.broke(source, 0)
-            return True
-        text, length = _event_text(source)
-        if text is None:
-            builder.broke(source, length)
-            return True
-        try:
-            value, _ = decoder.raw_decode(text)
-            builder.add([_loosely(value)])
-        except (json.JSONDecodeError, RecursionError, msgspec.MsgspecError):
-            builder.rejected["not JSON"] += 1
-        source.drop(length)
-    return False
-
-
-def _event_text(source: _Source) -> tuple[str | None, int]:
-    """Return the text of the next element and its length in bytes; ``None`` where the file ends inside it."""
-    position = depth = 0
-    in_string = False
-    token = re.compile(rb'[\\"{}\[\],]')
-    while True:
-        for match in token.finditer(source.window, position):
-            sign = match.group()
-            if match.start() < position:
-                continue
-            if sign == b"\\":
-                position = match.start() + 2 if in_string else match.end()
-                continue
-            if sign == b'"':
-                in_string = not in_string
-            elif not in_string:
-                depth += (sign in b"{[") - (sign in b"}]")
-                if depth < 0 or (depth == 0 and sign == b","):
-                    return source.window[: match.start()].decode("utf-8", "replace"), match.start()
-                if depth == 0 and sign in b"}]":
-                    return source.window[: match.end()].decode("utf-8", "replace"), match.end()
-            position = match.end()
-        position = max(position, len(source.window))
-        if len(source.window) > MAXIMUM_EVENT_BYTES:
-            raise FileFormatError(f"{source.path}: byte {source.offset:,}: one event is longer than 64 MiB")
-        if not source.more():
-            return None, len(source.window)
-
-
-def _constant(word: str) -> Decimal:
-    return Decimal(word)
-
-
-def _loosely(value: Any) -> _Event:
-    """Make an event of whatever stood in the list, keeping numbers as the text they were."""
-    if not isinstance(value, dict):
-        return _Event(ph=_NO_EVENT)
-    return _Event(
-        ph=value.get("ph"),
-        name=value.get("name"),
-        cat=value.get("cat"),
-        pid=value.get("pid"),
-        tid=value.get("tid"),
-        ts=_raw(value.get("ts")),
-        dur=_raw(value.get("dur")),
-        args=msgspec.Raw(json.dumps(value["args"], default=str).encode()) if "args" in value else msgspec.Raw(),
+def _no_events(text: Text, why: str) -> FileFormatError:
+    return FileFormatError(
+        f"{text.path}: byte {text.offset:,}: no Chrome trace: {why}; export it again, e.g. by export_chrome_trace()"
     )
 
 
-_NO_EVENT = object()
+def _unread(text: Text) -> Note:
+    return Note(
+        code="trace-tail",
+        message=f"{text.path}: byte {text.offset:,}: what follows the event list is no JSON and was not read",
+        advice="the events are whole; device names or ranks may be missing",
+    )
 
 
-def _raw(value: Any) -> msgspec.Raw:
-    if value is None:
-        return msgspec.Raw()
-    return msgspec.Raw(str(value).encode() if isinstance(value, Decimal | int) else json.dumps(value).encode())
-
-
-def _skip_space(source: _Source) -> None:
+def _read_value(text: Text) -> Any:
+    """Read one JSON value of the top level; ``_BROKEN`` where the text ends inside it."""
+    decoder = json.JSONDecoder(strict=False)
     while True:
-        match = _SPACE.match(source.window)
-        assert match is not None
-        if match.end():
-            source.drop(match.end())
-        if source.window or not source.more():
-            return
-
-
-def _check_end(source: _Source, builder: "_Builder") -> None:
-    if source.broken:
-        builder.broke(source, 0)
-        return
-    source.drop(1)
-    _skip_space(source)
-    if source.window:
-        builder.notes.append(
-            Note(
-                code="trace-second-document",
-                message=f"{source.path}: a second document begins at byte {source.offset:,}; only the first was read",
-                advice="split the file if the second is a trace, too",
-            )
-        )
-
-
-# ------------------------------------------------------------------------------------------------------------- times
-
-
-def nanoseconds(raw: bytes) -> int | None:
-    """Return the integer nanoseconds of a decimal figure of microseconds; ``None`` where it is no such figure.
-
-    A fraction of a nanosecond is rounded half to even.
-    """
-    whole, dot, fraction = raw.partition(b".")
-    if not dot and raw.isdigit():
-        return int(raw) * 1000
-    if len(fraction) <= 3 and fraction.isdigit() and whole.isdigit():
-        return int(whole) * 1000 + int(fraction.ljust(3, b"0"))
-    try:
-        value = Decimal(raw.decode("ascii"))
-        if not value.is_finite():
-            return None
-        return int((value * 1000).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
-    except (InvalidOperation, UnicodeDecodeError, ValueError):
-        return None
-
-
-# ----------------------------------------------------------------------------------------------------------- builder
-
-
-@dataclass(slots=True)
-class _Table:
-    rows: list[tuple[int, ...]] = field(default_factory=list)
-    names: dict[str, int] = field(default_factory=dict)
-
-    def name(self, text: str) -> int:
-        return self.names.setdefault(text, len(self.names))
-
-
-class _Builder:
-    """Collects events into columns."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.found = False
-        self.properties: dict[str, Any] = {}
-        self.repaired: Counter[str] = Counter()
-        self.rejected: Counter[str] = Counter()
-        self.notes: list[Note] = []
-        self._host, self._device, self._instants, self._counters = _Table(), _Table(), _Table(), _Table()
-        self._threads: dict[tuple[str, str], int] = {}
-        self._names: dict[tuple[str, str | None], str] = {}
-        self._open: dict[int, list[_Event]] = {}
-        self._total = 0
-        self._kinds: Counter[str] = Counter()
-        self._categories: dict[str, EventKind] = {}
-
-    def add(self, events: list[_Event]) -> None:
-        """Take a block of events in the file's order."""
-        self._total += len(events)
-        for event in events:
-            phase = event.ph
-            if phase == "X":
-                self._slice(event, event.dur)
-            elif phase in ("s", "t", "f"):
-                self._kinds["flows"] += 1
-            elif phase == "M":
-                self._metadata(event)
-            elif phase in ("i", "I", "R"):
-                self._instant(event)
-            elif phase == "C":
-                self._counter(event)
-            elif phase == "B":
-                self._open.setdefault(self._thread(event), []).append(event)
-            elif phase == "E":
-                self._close(event)
-            elif phase is _NO_EVENT:
-                self.rejected["not an object"] += 1
-            else:
-                self.rejected[f"phase {phase!r}" if phase is not None else "no phase"] += 1
-
-    def broke(self, source: _Source, lost: int) -> None:
-        """Note where the file breaks off."""
-        if lost:
-            self.rejected["cut off"] += 1
-        kept = self._total
-        if kept == 0:
+        window = text.buffer[text.at : text.stop].decode("utf-8", errors="replace")
+        try:
+            value, end = decoder.raw_decode(window)
+        except (ValueError, RecursionError) as error:
+            if text.stop - text.at < MAXIMUM_EVENT_BYTES and text.more():
+                continue
+            if text.ended:
+                text.at = text.stop
+                return _BROKEN
             raise FileFormatError(
-                f"{source.path}: {source.broken or 'breaks off'} at byte {source.offset:,}, before the first event; "
-                "nothing can be saved from it"
-            )
-        self.notes.append(
-            Note(
-                code="trace-truncated",
-                message=f"{source.path}: {source.broken or 'breaks off'} at byte {source.offset:,} of its text; "
-                f"the {kept:,} whole events before it were kept",
-                advice="the end of the work is missing: totals are lower bounds",
-            )
-        )
-
-    # ------------------------------------------------------------------------------------------------------ events
-
-    def _slice(self, event: _Event, duration: bytes | msgspec.Raw, duration_ns: int | None = None) -> None:
-        start = self._time(event.ts, "start")
-        if start is None:
-            return
-        if duration_ns is None:
-            duration_ns = self._time(duration, "duration", missing=0)
-        if duration_ns is None:
-            return
-        if duration_ns < 0:
-            self.rejected["negative duration"] += 1
-            return
-        name = self._text(event.name)
-        kind = self._kind(event.cat, name)
-        args = self._args(event)
-        thread = self._thread(event)
-        correlation = self._number(args.correlation)
-        external = self._number(args.external if args.external is not None else args.external_old)
-        if kind in _DEVICE_KINDS or kind == EventKind.COLLECTIVE:
-            table = self._device
-            device, stream = self._number(args.device), self._number(args.stream)
-            graph, size = self._number(args.graph_node), self._number(args.byte_count)
-            table.rows.append(
-                (kind, table.name(name), thread, start, duration_ns, device, stream, correlation, external, graph, size)
-            )
-        else:
-            table = self._host
-            table.rows.append((kind, table.name(name), thread, start, duration_ns, correlation, external))
-
-    def _close(self, event: _Event) -> None:
-        stack = self._open.get(self._thread(event))
-        if not stack:
-            self.rejected["end without a begin"] += 1
-            return
-        begin = stack.pop()
-        start, end = self._time(begin.ts, "start"), self._time(event.ts, "start")
-        if start is None or end is None:
-            return
-        self._slice(begin, b"", end - start)
-
-    def _instant(self, event: _Event) -> None:
-        start = self._time(event.ts, "start")
-        if start is None:
-            return
-        self._kinds["instants"] += 1
-        table = self._instants
-        table.rows.append((EventKind.OTHER, table.name(self._text(event.name)), self._thread(event), start, 0, -1, -1))
-
-    def _counter(self, event: _Event) -> None:
-        start = self._time(event.ts, "start")
-        if start is None:
-            return
-        self._kinds["counters"] += 1
-        values = self._any_args(event)
-        track = self._text(event.name)
-        for series, value in values.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                code = self._counters.name(track if series in ("", "value") else f"{track} / {series}")
-                self._counters.rows.append((code, start, value))  # type: ignore[arg-type]
-
-    def _metadata(self, event: _Event) -> None:
-        self._kinds["metadata"] += 1
-        values = self._any_args(event)
-        if event.name in ("process_name", "thread_name") and isinstance(values.get("name"), str):
-            thread = None if event.name == "process_name" else str(event.tid)
-            self._names[(str(event.pid), thread)] = values["name"]
-
-    # ------------------------------------------------------------------------------------------------------- parts
-
-    def _time(self, raw: bytes | msgspec.Raw, what: str, missing: int | None = None) -> int | None:
-        text = bytes(raw)
-        if not text or text == b"null":
-            if missing is not None:
-                self.repaired[f"{what} missing, taken as {missing}"] += 1
-                return missing
-            self.rejected[f"no {what}"] += 1
-            return None
-        value = nanoseconds(text)
-        if value is None and text[:1] == b'"':
-            value = nanoseconds(text.strip(b'"').strip())
-            if value is not None:
-                self.repaired[f"{what} written as a string"] += 1
-        if value is None:
-            self.rejected[f"{what} is no finite number"] += 1
-            return None
-        if abs(value) > _INT64_MAX // 4:
-            self.rejected[f"{what} out of range"] += 1
-            return None
+                f"{text.path}: byte {text.offset:,}: a value outside the event list is longer than 64 MiB or not JSON "
+                f"({error}); cut it out"
+            ) from error
+        if end == len(window) and text.more():
+            continue  # a number may go on
+        text.at += len(window[:end].encode("utf-8")) if window.isascii() else _byte_length(text, end)
         return value
 
-    def _number(self, value: Any) -> int:
-        if type(value) is int:
-            return value if -_INT64_MAX <= value <= _INT64_MAX else -1
-        if isinstance(value, str) and value.strip().lstrip("-").isdigit() and len(value) < 19:
-            self.repaired["identifier written as a string"] += 1
-            return int(value)
-        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-            return int(value)
-        return -1
 
-    def _text(self, value: Any) -> str:
-        return value if isinstance(value, str) else "" if value is None else str(value)
+def _byte_length(text: Text, characters: int) -> int:
+    """Return how many bytes the window's first characters take, replaced ones included."""
+    low, high = characters, text.stop - text.at
+    while low < high:  # the number of characters never falls with the number of bytes
+        middle = (low + high) // 2
+        length = len(text.buffer[text.at : text.at + middle].decode("utf-8", errors="replace"))
+        low, high = (middle + 1, high) if length < characters else (low, middle)
+    while low < text.stop - text.at and 0x80 <= text.buffer[text.at + low] < 0xC0:
+        low += 1
+    return low
 
-    def _args(self, event: _Event) -> _Args:
-        if not event.args:
-            return _NO_ARGS
+
+def _sign(text: Text) -> bytes:
+    """Move to the next sign that is no white space and return it; empty at the end."""
+    while True:
+        text.at = _SPACE.match(text.buffer, text.at, text.stop).end()  # type: ignore[union-attr]
+        if text.at < text.stop:
+            return bytes(text.buffer[text.at : text.at + 1])
+        if not text.more():
+            return b""
+
+
+_SPACE = re.compile(rb"[ \t\r\n]*")
+
+
+def _note_break(text: Text, events: Events) -> None:
+    """Note where the file breaks off; refuse it if nothing came before."""
+    why = text.broken or "the text ends inside the event list"
+    if events.total == 0:
+        raise FileFormatError(
+            f"{text.path}: byte {text.offset:,}: {why}, before the first whole event; "
+            "nothing can be saved from it, so record the trace again"
+        )
+    kept = events.total - sum(events.rejected.values())
+    events.notes.append(
+        Note(
+            code="trace-truncated",
+            message=f"{text.path}: {why} at byte {text.offset:,} of its text; "
+            f"the {kept:,} whole events before it were kept",
+            advice="the end of the work is missing: totals are lower bounds",
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ events
+
+
+def _read_events(text: Text, events: Events, scanner: Any) -> bool:
+    """Read the elements of the event list; return whether it ended."""
+    scanner.restart()
+    while True:
+        if text.stop - text.at < BLOCK_BYTES:
+            text.more()
+        text.at, state, others = scanner.feed(text.buffer, text.at, text.stop)
+        for start, stop in others:
+            raw = bytes(text.buffer[start:stop])
+            try:
+                events.add([_EVENT.decode(raw)])
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                _add_leniently(raw, events)
+        if state == _LIST_ENDED:
+            return True
+        if state == _STUCK:
+            if not _read_odd(text, events):
+                return False
+            scanner.skipped()
+        elif text.ended or not text.more():
+            if text.ended and text.at < text.stop:
+                events.total += 1
+                events.reject("cut off")
+            return False
+        elif text.stop - text.at > MAXIMUM_EVENT_BYTES:
+            raise FileFormatError(
+                f"{text.path}: byte {text.offset:,}: one event is longer than 64 MiB; cut it out to read the others"
+            )
+
+
+_EVENT = msgspec.json.Decoder(Event)
+_EVENTS = msgspec.json.Decoder(list[Event])
+_RESUME = re.compile(rb'(?<=[},])[\s\0]*(\{\s*"(?:ph|name|cat|pid|tid|ts|dur|id|args|s|bp)"\s*:)')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\],]', re.DOTALL)
+
+
+def _read_odd(text: Text, events: Events) -> bool:
+    """Read the element at which the scanner is stuck, or leave it out; return whether reading goes on behind it."""
+    grown = 0
+    while True:
+        end = _element_end(text.buffer, text.at, text.stop)
+        if end == text.at:  # a sign that begins nothing
+            end += 1
+        if end is not None and _add_leniently(bytes(text.buffer[text.at : end]), events, only_if_json=True):
+            text.at = end
+            return True
+        resume = _RESUME.search(text.buffer, text.at + 1, text.stop)
+        if end is not None and (resume is None or resume.start(1) >= end):
+            text.at = end
+        elif resume is not None and (end is not None or grown >= 2 or text.ended):
+            text.at = resume.start(1)
+        elif text.stop - text.at <= MAXIMUM_EVENT_BYTES and text.more():
+            grown += 1
+            continue
+        elif resume is not None:
+            text.at = resume.start(1)
+        else:
+            events.total += 1
+            events.reject("cut off")
+            return False
+        events.total += 1
+        events.reject("not JSON")
+        return True
+
+
+def _element_end(buffer: bytearray, start: int, stop: int) -> int | None:
+    """Return where the element that begins at ``start`` ends, by its brackets; ``None`` if not before ``stop``."""
+    depth = 0
+    for token in _TOKEN.finditer(buffer, start, stop):
+        sign = token.group()[:1]
+        if sign == b'"':
+            continue
+        depth += (sign in b"{[") - (sign in b"}]")
+        if depth < 0 or (depth == 0 and sign == b","):
+            return token.start()
+        if depth == 0:
+            return token.end()
+    return None
+
+
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_LENIENT = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal, strict=False)
+
+
+def _add_leniently(raw: bytes, events: Events, *, only_if_json: bool = False) -> bool:
+    """Add an element that is not strictly JSON, mended; count it as left out, or return False, where it cannot be."""
+    decoded = raw.decode("utf-8", "replace")
+    for mended, comma in ((decoded, False), (None, True)):
+        text = mended if mended is not None else _TRAILING_COMMA.sub(lambda m: m[1] or "", decoded)
         try:
-            return _ARGS.decode(event.args)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return _NO_ARGS
+            value = _LENIENT.decode(text.strip())
+        except (ValueError, RecursionError):
+            continue
+        if comma:
+            events.repaired["trailing comma left out"] += 1
+        if "\ufffd" in decoded and b"\xef\xbf\xbd" not in raw:
+            events.repaired["invalid UTF-8 replaced"] += 1
+        events.add_value(value)
+        return True
+    if not only_if_json:
+        events.total += 1
+        events.reject("not JSON")
+    return False
 
-    def _any_args(self, event: _Event) -> dict[str, Any]:
+
+# ----------------------------------------------------------------------------------------------------------- scanners
+
+
+def new_scanner(events: Events) -> Any:
+    """Return the native scanner, or the one in Python where that is missing or ``TOKPROF_PURE_PYTHON`` is set."""
+    if not os.environ.get("TOKPROF_PURE_PYTHON"):
         try:
-            values = _ANY.decode(event.args) if event.args else {}
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return {}
-        return values if isinstance(values, dict) else {}
-
-    def _thread(self, event: _Event) -> int:
-        return self._threads.setdefault((str(event.pid), str(event.tid)), len(self._threads))
-
-    def _kind(self, category: Any, name: str) -> EventKind:
-        kind = KIND_OF_CATEGORY.get(category.lower(), EventKind.OTHER) if isinstance(category, str) else EventKind.OTHER
-        if kind == EventKind.KERNEL and _COLLECTIVE.search(name):
-            return EventKind.COLLECTIVE
-        return kind
-
-    # ------------------------------------------------------------------------------------------------------- build
-
-    def build(self, digest: str) -> Trace:
-        for stack in self._open.values():
-            self.rejected["begin without an end"] += len(stack)
-        base = int(self.properties.pop("baseTimeNanoseconds", 0) or 0) if self._base_is_number() else 0
-        device = self._device_columns()
-        host = self._host_columns(self._host)
-        launch, operator = link_launches(device, host)
-        device = DeviceEvents(**{**_columns_of(device), "launch": launch, "operator": operator})
-        linked = int((device.launch >= 0).sum())
-        work = device.kind <= EventKind.COLLECTIVE
-        counts = TraceCounts(
-            total=self._total,
-            slices=len(host) + len(device),
-            device_events=int(work.sum()),
-            linked=linked,
-            unlinked=len(device) - linked,
-            graph_launched=_graph_launched(device, host),
-            overlapped=overlapped_count(device),
-            instants=self._kinds["instants"],
-            counters=self._kinds["counters"],
-            flows=self._kinds["flows"],
-            metadata=self._kinds["metadata"],
-            repaired=tuple(sorted(self.repaired.items())),
-            rejected=tuple(sorted(self.rejected.items())),
-        )
-        rows = self._counters.rows
-        return Trace(
-            source=self.source,
-            digest=digest,
-            base_ns=base,
-            host=host,
-            device=device,
-            counters=TraceCounters(
-                name=np.array([r[0] for r in rows], dtype=np.int32),
-                time_ns=np.array([r[1] for r in rows], dtype=np.int64),
-                value=np.array([r[2] for r in rows], dtype=np.float64),
-                names=tuple(self._counters.names),
-            ),
-            instants=self._host_columns(self._instants),
-            threads=tuple(
-                TraceThread(
-                    process=pid,
-                    thread=tid,
-                    process_name=self._names.get((pid, None), ""),
-                    thread_name=self._names.get((pid, tid), ""),
-                )
-                for pid, tid in self._threads
-            ),
-            counts=counts,
-            properties=tuple((key, json.dumps(value, default=str)) for key, value in self.properties.items()),
-            notes=(*self.notes, *self._repair_notes()),
-        )
-
-    def _base_is_number(self) -> bool:
-        return type(self.properties.get("baseTimeNanoseconds", 0)) is int
-
-    def _repair_notes(self) -> Iterator[Note]:
-        for word, what in (("repaired", self.repaired), ("left out", self.rejected)):
-            if what:
-                listed = "; ".join(f"{reason} ({count:,})" for reason, count in sorted(what.items()))
-                yield Note(code=f"trace-{word.replace(' ', '-')}", message=f"{self.source}: events {word}: {listed}")
-
-    def _host_columns(self, table: _Table) -> HostEvents:
-        values = _sorted_rows(table.rows, 7)
-        return HostEvents(
-            kind=values[0],
-            name=values[1],
-            thread=values[2],
-            start_ns=values[3],
-            duration_ns=values[4],
-            correlation=values[5],
-            external=values[6],
-            names=tuple(table.names),
-        )
-
-    def _device_columns(self) -> DeviceEvents:
-        values = _sorted_rows(self._device.rows, 11)
-        unlinked = np.full(len(values[0]), -1)
-        return DeviceEvents(
-            kind=values[0],
-            name=values[1],
-            thread=values[2],
-            start_ns=values[3],
-            duration_ns=values[4],
-            device=np.where(np.abs(values[5]) < 2**15, values[5], -1),
-            stream=values[6],
-            correlation=values[7],
-            external=values[8],
-            graph_node=values[9],
-            byte_count=values[10],
-            launch=unlinked,
-            operator=unlinked,
-            names=tuple(self._device.names),
-        )
+            from tokprof.profiler.trace import _scan
+        except ImportError:
+            pass
+        else:
+            if _scan.VERSION == _SCANNER_VERSION:
+                return _scan.Scanner([word.encode() for word in DEVICE_CATEGORIES])
+    return _PythonScanner(events)
 
 
-_NO_ARGS = _Args()
+def _settle(scanner: Any, events: Events) -> None:
+    """Take over what a scanner collected and mended."""
+    _, _, missing, stray = scanner.counts
+    for reason, count in (("missing comma put in", missing), ("trailing or doubled comma left out", stray)):
+        if count:
+            events.repaired[reason] += count
+    if not isinstance(scanner, _PythonScanner):
+        events.take_bulk(scanner)
 
 
-def _columns_of(table: DeviceEvents) -> dict[str, Any]:
-    return {name: getattr(table, name) for name in table.__dataclass_fields__}
+class _PythonScanner:
+    """Does what the native scanner does, and hands every event on at once instead of collecting it."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._missing = self._stray = 0
+        self.restart()
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        return 0, 0, self._missing, self._stray
+
+    def restart(self) -> None:
+        self._started = self._after_comma = False
+
+    def skipped(self) -> None:
+        self._missing += self._started and not self._after_comma
+        self._started, self._after_comma = True, False
+
+    def feed(self, buffer: bytearray, first: int, stop: int) -> tuple[int, int, list[tuple[int, int]]]:
+        at = first
+        while True:
+            at = _SPACE.match(buffer, at, stop).end()  # type: ignore[union-attr]
+            sign = buffer[at : at + 1] if at < stop else b""
+            if not sign:
+                return at, _WANTS_MORE, []
+            if sign == b"]":
+                self._stray += self._after_comma
+                return at + 1, _LIST_ENDED, []
+            if sign == b",":
+                self._stray += self._after_comma or not self._started
+                self._started = self._after_comma = True
+                at += 1
+                continue
+            if sign != b"{":
+                return at, _STUCK, []
+            cut = _last_boundary(buffer, at, stop)
+            taken = self._decoded(b"[" + buffer[at:cut] + b"]") if cut > at else None
+            if taken is None:
+                end = _element_end(buffer, at, stop)
+                if end is None:
+                    return at, _WANTS_MORE, []
+                cut, taken = end, self._decoded(b"[" + buffer[at:end] + b"]")
+                if taken is None:
+                    return at, _STUCK, []
+            self._events.add(taken)
+            self.skipped()
+            at = cut
+
+    def _decoded(self, block: bytes) -> list[Event] | None:
+        try:
+            return _EVENTS.decode(block)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
 
 
-def _sorted_rows(rows: list[tuple[int, ...]], width: int) -> list[Array]:
-    """Return the columns of rows, in the order of start (column 3), longer first where starts are equal."""
-    values = np.array(rows, dtype=np.int64).reshape(len(rows), width)
-    order = np.lexsort((-values[:, 4], values[:, 3]))
-    return list(values[order].T)
+_BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 
 
-def _graph_launched(device: DeviceEvents, host: HostEvents) -> int:
-    names = np.array(["GraphLaunch" in name for name in host.names] + [False])
-    launched = device.launch >= 0
-    of_graph = np.zeros(len(device), dtype=bool)
-    of_graph[launched] = names[host.name[device.launch[launched]]]
-    return int((of_graph | (device.graph_node > 0)).sum())
+def _last_boundary(buffer: bytearray, first: int, stop: int) -> int:
+    """Return the end of the last event that another follows, or ``first``."""
+    at = stop
+    while (at := buffer.rfind(b"}", first, at)) >= 0:
+        if _BOUNDARY.match(buffer, at, stop):
+            return at + 1
+    return first

@@ -1,0 +1,568 @@
+"""From the events of a Chrome trace to columns: what each is, exactly when, and what could not be used and why."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tokprof.profiler.record import (
+    Array,
+    DeviceEvents,
+    EventKind,
+    HostEvents,
+    Note,
+    Trace,
+    TraceCounters,
+    TraceCounts,
+    TraceThread,
+)
+from tokprof.profiler.trace.links import link_launches, overlapped_count
+
+_LATEST_NS = (2**63 - 1) // 4  # sums of two instants stay within int64
+_INT64_MAX = 2**63 - 1
+
+KIND_OF_CATEGORY = {
+    "kernel": EventKind.KERNEL,
+    "gpu_memcpy": EventKind.MEMCPY,
+    "memcpy": EventKind.MEMCPY,
+    "gpu_memset": EventKind.MEMSET,
+    "memset": EventKind.MEMSET,
+    "cuda_sync": EventKind.DEVICE_SYNC,
+    "gpu_user_annotation": EventKind.DEVICE_ANNOTATION,
+    "cuda_runtime": EventKind.RUNTIME,
+    "cuda_driver": EventKind.RUNTIME,
+    "hip_runtime": EventKind.RUNTIME,
+    "runtime": EventKind.RUNTIME,
+    "cpu_op": EventKind.OPERATOR,
+    "operator": EventKind.OPERATOR,
+    "user_annotation": EventKind.ANNOTATION,
+    "python_function": EventKind.PYTHON,
+    "overhead": EventKind.OVERHEAD,
+}
+_COLLECTIVE = re.compile(
+    r"^(?:nccl|rccl)(?:Dev)?Kernel|^ncclKernel|all_?reduce.*(?:kernel|cross_device)|cross_device_reduce", re.IGNORECASE
+)
+_DEVICE_KINDS = frozenset(
+    {EventKind.KERNEL, EventKind.MEMCPY, EventKind.MEMSET, EventKind.DEVICE_SYNC, EventKind.DEVICE_ANNOTATION}
+)
+DEVICE_CATEGORIES = tuple(word for word, kind in KIND_OF_CATEGORY.items() if kind in _DEVICE_KINDS)
+
+_HOST_COLUMNS = ("name", "category", "thread", "start_ns", "duration_ns", "correlation", "external")
+_DEVICE_COLUMNS = (*_HOST_COLUMNS, "device", "stream", "graph_node", "byte_count")
+
+
+class _Args(msgspec.Struct, gc=False):
+    device: Any = None
+    stream: Any = None
+    correlation: Any = None
+    external: Any = msgspec.field(default=None, name="External id")
+    external_old: Any = msgspec.field(default=None, name="external id")
+    graph_node: Any = msgspec.field(default=None, name="graph node id")
+    byte_count: Any = msgspec.field(default=None, name="bytes")
+
+
+class Event(msgspec.Struct, gc=False):
+    """One element of the event list as it stands there; times and arguments are still text."""
+
+    ph: Any = None
+    name: Any = None
+    cat: Any = None
+    pid: Any = None
+    tid: Any = None
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: msgspec.Raw = msgspec.Raw()
+    args: msgspec.Raw = msgspec.Raw()
+
+
+_ARGS = msgspec.json.Decoder(_Args)
+_ANY = msgspec.json.Decoder()
+_NO_ARGS = _Args()
+_LONGEST_FIGURE = 1000  # signs
+_EXACT = Context(prec=2 * _LONGEST_FIGURE)
+_FIGURE = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,6})?")
+
+
+def nanoseconds(raw: bytes) -> int | None:
+    """Return the integer nanoseconds of a decimal figure of microseconds; ``None`` where it is no such figure.
+
+    A fraction of a nanosecond is rounded half to even. What lies beyond 10**30 ns comes back as such a number.
+    """
+    whole, dot, fraction = raw.partition(b".")
+    if len(whole) < 20 and whole.isdigit():
+        if not dot:
+            return int(whole) * 1000
+        if len(fraction) <= 3 and fraction.isdigit():
+            return int(whole) * 1000 + int(fraction.ljust(3, b"0"))
+    if len(raw) > _LONGEST_FIGURE or not _FIGURE.fullmatch(raw):
+        return None
+    value = Decimal(raw.decode("ascii"))
+    if value.adjusted() > 27:
+        return -(10**30) if value < 0 else 10**30
+    return int(value.scaleb(3, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT))
+
+
+class _Table:
+    """Rows of one kind of event, as flat integers."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        from array import array
+
+        self.columns = columns
+        self.names: dict[str, int] = {}
+        self.rows = array("q")
+        self.bulk: dict[str, Array] = {}
+
+    def name(self, text: str) -> int:
+        return self.names.setdefault(text, len(self.names))
+
+    def take_columns(self) -> dict[str, Array]:
+        """Return all rows as columns in the order of start, longer first where starts are equal; they leave here."""
+        width = len(self.columns)
+        single = np.frombuffer(self.rows, dtype=np.int64).reshape(-1, width) if self.rows else None
+        single_of = {name: single[:, i] for i, name in enumerate(self.columns)} if single is not None else {}
+
+        def whole(name: str) -> Array:
+            parts = [part for part in (self.bulk.pop(name, None), single_of.get(name)) if part is not None]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+        start = whole("start_ns")
+        if "duration_ns" not in self.columns:
+            order = np.argsort(start, kind="stable")
+            return {"start_ns": start[order], **{name: whole(name)[order] for name in self.columns[:3]}}
+        duration = whole("duration_ns")
+        order = in_order(start, duration)
+        sorted_columns = {"start_ns": start[order], "duration_ns": duration[order]}
+        del start, duration
+        for name in self.columns:
+            if name not in sorted_columns:
+                sorted_columns[name] = whole(name)[order]
+        return sorted_columns
+
+
+def in_order(start: Array, duration: Array) -> Array:
+    """Return the rows in the order of start, longer first where starts are equal, else as they stood."""
+    order = np.argsort(start, kind="stable")
+    same = np.diff(start[order]) == 0
+    if same.any():
+        tied = np.zeros(len(order), dtype=bool)
+        tied[1:] |= same
+        tied[:-1] |= same
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((-duration[rows], start[rows]))]
+    return order
+
+
+class Events:
+    """Collects the events of one file, counts what was mended or left out, and builds the trace."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.properties: dict[str, Any] = {}
+        self.repaired: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.notes: list[Note] = []
+        self.total = 0
+        self._host, self._device = _Table(_HOST_COLUMNS), _Table(_DEVICE_COLUMNS)
+        self._instants = _Table(_HOST_COLUMNS[:4])
+        self._counters: list[tuple[int, int, float]] = []
+        self._counter_names: dict[str, int] = {}
+        self._threads: dict[tuple[str, str], int] = {}
+        self._names: dict[tuple[str, str | None], str] = {}
+        self._halves: list[tuple[int, int, bool, Event]] = []  # thread, time, whether it ends, event
+        self._kinds: Counter[str] = Counter()
+        self._categories: dict[str, int] = {}
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Take events in the file's order."""
+        self.total += len(events)
+        for event in events:
+            phase = event.ph
+            if phase == "X":
+                start, duration = self._time(event.ts, "start"), self._time(event.dur, "duration", missing=0)
+                if start is not None and duration is not None:
+                    self._slice(event, start, duration)
+            elif phase in ("s", "t", "f"):
+                self._kinds["flows"] += 1
+            elif phase == "M":
+                self._metadata(event)
+            elif phase in ("i", "I", "R"):
+                self._instant(event)
+            elif phase == "C":
+                self._counter(event)
+            elif phase in ("B", "E"):
+                start = self._time(event.ts, "start")
+                if start is not None:
+                    self._halves.append((self._thread(event), start, phase == "E", event))
+            else:
+                self.reject(f"phase {str(phase)[:20]!r}" if phase is not None else "no phase")
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count events that cannot be used."""
+        self.rejected[reason] += count
+
+    def add_value(self, value: Any) -> None:
+        """Take an element that was read leniently; times may be ``Decimal``."""
+        if not isinstance(value, dict):
+            self.total += 1
+            self.reject("not an object")
+            return
+        fields = {key: value.get(key) for key in ("ph", "name", "cat", "pid", "tid")}
+        args = msgspec.Raw(json.dumps(value["args"], default=_plain).encode()) if "args" in value else msgspec.Raw()
+        self.add([Event(**fields, ts=_raw(value.get("ts")), dur=_raw(value.get("dur")), args=args)])
+
+    # ------------------------------------------------------------------------------------------------------ events
+
+    def _slice(self, event: Event, start: int, duration: int) -> None:
+        if duration < 0:
+            self.reject("negative duration")
+            return
+        category = event.cat
+        code = self._category(category) if isinstance(category, str) else -1
+        args = self._args(event)
+        external = args.external if args.external is not None else args.external_old
+        table = self._device if code in self._device_codes else self._host
+        row = (
+            table.name(self._text(event.name)),
+            code,
+            self._thread(event),
+            start,
+            duration,
+            self._number(args.correlation),
+            self._number(external),
+        )
+        table.rows.extend(row)
+        if table is self._device:
+            for value in (args.device, args.stream, args.graph_node, args.byte_count):
+                table.rows.append(self._number(value))
+
+    def _instant(self, event: Event) -> None:
+        start = self._time(event.ts, "start")
+        if start is not None:
+            table = self._instants
+            table.rows.extend((table.name(self._text(event.name)), -1, self._thread(event), start))
+
+    def _counter(self, event: Event) -> None:
+        start = self._time(event.ts, "start")
+        if start is None:
+            return
+        self._kinds["counters"] += 1
+        track = self._text(event.name)
+        for series, value in self._any_args(event).items():
+            number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+            if number is None or not np.isfinite(number):
+                self.repaired["counter value that is no finite number left out"] += 1
+                continue
+            name = track if series in ("", "value") else f"{track} / {self._text(series)}"
+            self._counters.append((self._counter_names.setdefault(name, len(self._counter_names)), start, number))
+
+    def _metadata(self, event: Event) -> None:
+        self._kinds["metadata"] += 1
+        if event.name in ("process_name", "thread_name"):
+            name = self._any_args(event).get("name")
+            if isinstance(name, str):
+                thread = None if event.name == "process_name" else str(event.tid)
+                self._names[(str(event.pid), thread)] = self._text(name)
+
+    def _join_halves(self) -> int:
+        """Join begin and end events, thread by thread in the order of time; return how many pairs there were."""
+        open_of: dict[int, list[tuple[int, Event]]] = {}
+        pairs = 0
+        for thread, time, ends, event in sorted(self._halves, key=lambda half: half[:2]):
+            stack = open_of.setdefault(thread, [])
+            if not ends:
+                stack.append((time, event))
+            elif stack:
+                start, begin = stack.pop()
+                self._slice(begin, start, time - start)
+                pairs += 1
+            else:
+                self.reject("end without a begin")
+        if unended := sum(map(len, open_of.values())):
+            self.reject("begin without an end", unended)
+        self._halves = []
+        return pairs
+
+    # ------------------------------------------------------------------------------------------------------- parts
+
+    def _time(self, raw: msgspec.Raw, what: str, missing: int | None = None) -> int | None:
+        text = bytes(raw)
+        if not text or text == b"null":
+            if missing is not None:
+                self.repaired[f"{what} missing, taken as {missing}"] += 1
+                return missing
+            self.reject(f"no {what}")
+            return None
+        value = nanoseconds(text)
+        if value is None and text[:1] == b'"':
+            value = nanoseconds(text.strip(b'"').strip())
+            if value is not None:
+                self.repaired[f"{what} written as a string"] += 1
+        if value is None:
+            self.reject(f"{what} is no finite number")
+            return None
+        if abs(value) > _LATEST_NS:
+            self.reject(f"{what} out of range")
+            return None
+        return value
+
+    def _number(self, value: Any) -> int:
+        if type(value) is int:
+            return value if -_INT64_MAX <= value <= _INT64_MAX else -1
+        if value is None:
+            return -1
+        if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
+            self.repaired["identifier written as a string"] += 1
+            return int(value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        return -1
+
+    def _text(self, value: Any) -> str:
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.repaired["unpaired surrogate in a name"] += 1
+            return text.encode("utf-8", "replace").decode()
+        return text
+
+    def _args(self, event: Event) -> _Args:
+        if not event.args:
+            return _NO_ARGS
+        try:
+            return _ARGS.decode(event.args)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return _NO_ARGS
+
+    def _any_args(self, event: Event) -> dict[str, Any]:
+        try:
+            values = _ANY.decode(event.args) if event.args else {}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def _thread(self, event: Event) -> int:
+        return self._thread_of(str(event.pid), str(event.tid))
+
+    def _thread_of(self, process: str, thread: str) -> int:
+        return self._threads.setdefault((process, thread), len(self._threads))
+
+    def _category(self, category: str) -> int:
+        return self._categories.setdefault(category, len(self._categories))
+
+    @property
+    def _device_codes(self) -> set[int]:
+        """The codes of the categories whose events run on a device."""
+        if len(self._categories) != self._device_codes_known:
+            self._device_codes_now = {
+                code for word, code in self._categories.items() if KIND_OF_CATEGORY.get(word.lower()) in _DEVICE_KINDS
+            }
+            self._device_codes_known = len(self._categories)
+        return self._device_codes_now
+
+    _device_codes_known = 0
+    _device_codes_now: set[int] = set()  # noqa: RUF012 - replaced, never changed
+
+    # -------------------------------------------------------------------------------------------------------- bulk
+
+    def take_bulk(self, scanner: Any) -> None:
+        """Take over what the native scanner collected (see _scan.c)."""
+        row_count, flow_count, _, _ = scanner.counts
+        self.total += row_count + flow_count
+        self._kinds["flows"] += flow_count
+        host, device, instants, names, categories, threads = scanner.take()
+        category_of = np.array([self._category(self._word(word)) for word in categories] + [-1], dtype=np.int32)
+        thread_of = np.array(
+            [self._thread_of(*(_label(part) for part in word.split(b"\0"))) for word in threads], dtype=np.int32
+        )
+        for table, columns in ((self._host, host), (self._device, device), (self._instants, instants)):
+            arrays = [np.frombuffer(column, dtype=np.int32 if i < 3 else np.int64) for i, column in enumerate(columns)]
+            columns.clear()
+            used = np.bincount(arrays[0], minlength=len(names))
+            name_of = np.zeros(len(names), dtype=np.int32)
+            for code in np.flatnonzero(used).tolist():
+                name_of[code] = table.name(self._word(names[code], int(used[code])))
+            arrays[0], arrays[1], arrays[2] = name_of[arrays[0]], category_of[arrays[1]], thread_of[arrays[2]]
+            table.bulk = dict(zip(table.columns, arrays, strict=True))
+
+    def _word(self, raw: bytes, count: int = 1) -> str:
+        """Decode a string as it stands between its quotes; ``count`` events carry it."""
+        try:
+            return self._text(msgspec.json.decode(b'"' + raw + b'"')) if b"\\" in raw else raw.decode()
+        except UnicodeDecodeError:
+            self.repaired["invalid UTF-8 replaced"] += count
+        except msgspec.MsgspecError:  # an unpaired surrogate
+            pass
+        return self._text(json.loads('"' + raw.decode("utf-8", "replace") + '"', strict=False))
+
+    # ------------------------------------------------------------------------------------------------------- build
+
+    def build(self, digest: str) -> Trace:
+        """Return the trace; ``digest`` is that of the file."""
+        pairs = self._join_halves()
+        base = self._base_ns()
+        host = self._host_columns()
+        device = self._device_columns()
+        launch, operator = link_launches(device, host)
+        device = DeviceEvents(**{**_columns_of(device), "launch": launch, "operator": operator})
+        is_work = device.kind <= EventKind.COLLECTIVE
+        work_count = int(is_work.sum())
+        linked = int((device.launch[is_work] >= 0).sum())
+        instants = self._instant_columns()
+        counts = TraceCounts(
+            total=self.total,
+            slices=len(host) + len(device),
+            pairs=pairs,
+            device_events=work_count,
+            linked=linked,
+            unlinked=work_count - linked,
+            graph_launched=_graph_launched(device, host),
+            overlapped=overlapped_count(device),
+            instants=len(instants),
+            counters=self._kinds["counters"],
+            flows=self._kinds["flows"],
+            metadata=self._kinds["metadata"],
+            repaired=tuple(sorted(self.repaired.items())),
+            rejected=tuple(sorted(self.rejected.items())),
+        )
+        rank = self._rank()
+        return Trace(
+            source=self.source,
+            digest=digest,
+            base_ns=base,
+            host=host,
+            device=device,
+            counters=TraceCounters(
+                name=np.array([r[0] for r in self._counters], dtype=np.int32),
+                time_ns=np.array([r[1] for r in self._counters], dtype=np.int64),
+                value=np.array([r[2] for r in self._counters], dtype=np.float64),
+                names=tuple(self._counter_names),
+            ),
+            instants=instants,
+            threads=tuple(
+                TraceThread(
+                    process=pid,
+                    thread=tid,
+                    process_name=self._names.get((pid, None), ""),
+                    thread_name=self._names.get((pid, tid), ""),
+                    rank=rank,
+                )
+                for pid, tid in self._threads
+            ),
+            counts=counts,
+            properties=tuple((key, json.dumps(value, default=str)) for key, value in self.properties.items()),
+            notes=(*self.notes, *self._repair_notes()),
+        )
+
+    def _base_ns(self) -> int:
+        base = self.properties.pop("baseTimeNanoseconds", 0)
+        if type(base) is int and abs(base) <= _LATEST_NS:
+            return base
+        self.notes.append(
+            Note(
+                code="trace-base-time",
+                message=f"{self.source}: baseTimeNanoseconds is {str(base)[:40]!r}, no number of nanoseconds; "
+                "instants count from 0",
+            )
+        )
+        return 0
+
+    def _rank(self) -> int:
+        info = self.properties.get("distributedInfo")
+        rank = info.get("rank") if isinstance(info, dict) else None
+        return rank if type(rank) is int and 0 <= rank < 2**31 else 0
+
+    def _repair_notes(self) -> Iterator[Note]:
+        for word, what in (("repaired", self.repaired), ("left out", self.rejected)):
+            if what:
+                listed = "; ".join(f"{reason} ({count:,})" for reason, count in sorted(what.items()))
+                yield Note(code=f"trace-{word.replace(' ', '-')}", message=f"{self.source}: events {word}: {listed}")
+
+    def _kinds_of(self, categories: Array) -> Array:
+        kinds = [KIND_OF_CATEGORY.get(word.lower(), EventKind.OTHER) for word in self._categories]
+        kind_of: Array = np.array([*kinds, EventKind.OTHER], dtype=np.int8)[categories]
+        return kind_of
+
+    def _host_columns(self) -> HostEvents:
+        columns = self._host.take_columns()
+        kind = self._kinds_of(columns.pop("category"))
+        return HostEvents(kind=kind, **columns, names=tuple(self._host.names))
+
+    def _instant_columns(self) -> HostEvents:
+        columns = self._instants.take_columns()
+        del columns["category"]
+        nothing = np.full(len(columns["name"]), -1)
+        return HostEvents(
+            kind=np.full(len(nothing), EventKind.OTHER),
+            **columns,
+            duration_ns=np.zeros(len(nothing)),
+            correlation=nothing,
+            external=nothing,
+            names=tuple(self._instants.names),
+        )
+
+    def _device_columns(self) -> DeviceEvents:
+        columns = self._device.take_columns()
+        kind = self._kinds_of(columns.pop("category"))
+        collective = np.array([bool(_COLLECTIVE.search(name)) for name in self._device.names] + [False])
+        kind[(kind == EventKind.KERNEL) & collective[columns["name"]]] = EventKind.COLLECTIVE
+        columns["device"] = np.where(np.abs(columns["device"]) < 2**15, columns["device"], -1)
+        twice = _repeated(kind, columns)
+        if twice.any():
+            self.reject("exact duplicate of a device event", int(twice.sum()))
+            kind = kind[~twice]
+            columns = {name: values[~twice] for name, values in columns.items()}
+        unlinked = np.full(len(kind), -1)
+        return DeviceEvents(kind=kind, **columns, launch=unlinked, operator=unlinked, names=tuple(self._device.names))
+
+
+def _repeated(kind: Array, columns: dict[str, Array]) -> Array:
+    """Mark device work that stands in the file twice, equal in everything and with a launch that tells it apart."""
+    twice = np.zeros(len(kind), dtype=bool)
+    start, duration = columns["start_ns"], columns["duration_ns"]
+    near = np.flatnonzero((np.diff(start) == 0) & (np.diff(duration) == 0))
+    rows = np.unique(np.concatenate([near, near + 1]))
+    rows = rows[(kind[rows] <= EventKind.COLLECTIVE) & (columns["correlation"][rows] > 0) & (duration[rows] > 0)]
+    if len(rows):
+        values = np.stack([column[rows] for column in columns.values()], axis=1)
+        _, first = np.unique(values, axis=0, return_index=True)
+        twice[np.delete(rows, first)] = True
+    return twice
+
+
+def _graph_launched(device: DeviceEvents, host: HostEvents) -> int:
+    names = np.array(["GraphLaunch" in name for name in host.names] + [False])
+    launched = device.launch >= 0
+    of_graph = np.zeros(len(device), dtype=bool)
+    of_graph[launched] = names[host.name[device.launch[launched]]]
+    return int(((of_graph | (device.graph_node > 0)) & (device.kind <= EventKind.COLLECTIVE)).sum())
+
+
+def _columns_of(table: DeviceEvents) -> dict[str, Any]:
+    return {name: getattr(table, name) for name in table.__dataclass_fields__}
+
+
+def _label(raw: bytes) -> str:
+    """Return a process's or thread's label from its JSON text."""
+    try:
+        return str(json.loads(raw.decode("utf-8", "replace"), strict=False))
+    except ValueError:  # an integer of more digits than Python converts
+        return raw.decode("ascii", "replace")
+
+
+def _raw(value: Any) -> msgspec.Raw:
+    if value is None:
+        return msgspec.Raw()
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        return msgspec.Raw(str(value).encode())
+    return msgspec.Raw(json.dumps(value, default=str).encode())
+
+
+def _plain(value: Any) -> Any:
+    """Return a number that JSON can hold; a figure that is not finite becomes text."""
+    return float(value) if isinstance(value, Decimal) and value.is_finite() else str(value)
