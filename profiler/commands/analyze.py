@@ -94,10 +94,9 @@ def compare(
 
 
 def _read(path: Path) -> "Trace":
-    from tokprof.profiler.commands.open import trace_file
     from tokprof.profiler.trace.reader import read_trace
 
-    return read_trace(trace_file(path))
+    return read_trace(path)
 
 
 def _as_data(diff: "TimelineDiff") -> dict[str, object]:

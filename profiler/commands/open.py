@@ -1,60 +1,89 @@
-"""``tokprof open``: a run or a trace in the offline Perfetto UI."""
+"""``tokprof open``: runs and traces in the offline Perfetto UI."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError
-
 
 def open_(
-    trace: Annotated[Path, typer.Argument(help="A run folder or a Chrome trace (.json or .json.gz).")],
+    traces: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A run folder, a Chrome trace (.json or .json.gz) or a folder of ranks; or two to compare."
+        ),
+    ],
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
     once: Annotated[bool, typer.Option("--once", help="End when the page has read the trace.")] = False,
 ) -> None:
-    """Show a run or any Chrome trace in the offline Perfetto UI, on this machine only."""
+    """Show a run or any Chrome trace in the offline Perfetto UI, on this machine only.
+
+    Several stand one below the other as processes of one trace, and every phase starts at the same instant in all.
+    """
+    import tempfile
     import threading
     import webbrowser
 
     from tokprof.profiler.report.perfetto import server_for
 
     served = threading.Event()
-    server, address = server_for(trace_file(trace), port=port, on_served=served.set)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    typer.echo(f"{trace} in Perfetto: {address}  (Ctrl-C ends)")
+    with tempfile.TemporaryDirectory(prefix="tokprof-open-") as folder:
+        shown = perfetto_trace(traces, Path(folder) / "trace.json.gz")
+        server, address = server_for(shown, port=port, on_served=served.set)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        typer.echo(f"{' and '.join(map(str, traces))} in Perfetto: {address}  (Ctrl-C ends)")
+        try:
+            if browser:
+                webbrowser.open(address)
+            if once:
+                served.wait()
+            else:
+                while True:
+                    threading.Event().wait(3600)
+        except KeyboardInterrupt:
+            typer.echo("")
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def perfetto_trace(paths: list[Path], temporary: Path) -> Path:
+    """Return a file in which Perfetto shows all that the traces hold; says what had to be done for that.
+
+    One sound file is shown as it is, or with lanes of their own for what Perfetto would drop. Several, and a damaged
+    one, are read and written to ``temporary``: the slices and counters, without the arguments that the file gave them.
+    """
+    import zlib
+
+    import msgspec
+
+    from tokprof.profiler.trace.lanes import write_on_lanes
+    from tokprof.profiler.trace.merge import recorded_together, write_merged_trace
+    from tokprof.profiler.trace.reader import read_trace, trace_files
+
+    found = [trace_files(path) for path in paths]
+    files = found[0]
+    if len(paths) > 1:
+        for path, several in zip(paths, found, strict=True):
+            if len(several) > 1:
+                typer.echo(f"{path}: {len(several)} traces, of which {several[0].relative_to(path)} is shown")
+        names = [f"{chr(ord('A') + index % 26)}: {path}" for index, path in enumerate(paths)]
+        write_merged_trace([(n, read_trace(f[0])) for n, f in zip(names, found, strict=True)], temporary)
+        return temporary
+    if len(files) > 1:
+        sides = [(str(file.relative_to(paths[0])), read_trace(file)) for file in files]
+        write_merged_trace(sides, temporary, aligned=not recorded_together([trace for _, trace in sides]))
+        return temporary
     try:
-        if browser:
-            webbrowser.open(address)
-        if once:
-            served.wait()
-        else:
-            while True:
-                threading.Event().wait(3600)
-    except KeyboardInterrupt:
-        typer.echo("")
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def trace_file(path: Path) -> Path:
-    """Return the trace of a run folder (the first process's), or the file itself if it looks like a trace."""
-    from tokprof.profiler.store import TRACE_FILE, is_run_folder
-
-    if path.is_dir():
-        candidates = [path / TRACE_FILE, *sorted(path.glob(f"process-*/{TRACE_FILE}"))]
-        found = next((file for file in candidates if file.is_file()), None)
-        if found is None:
-            kind = "this run has" if is_run_folder(path) else "this folder is no run and has"
-            raise InputError(f"{path}: {kind} no {TRACE_FILE}")
-        return found
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with path.open("rb") as stream:
-        head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not head.startswith((b"\x1f\x8b", b"{", b"[")):
-        raise InputError(f"{path}: no Chrome trace: a trace is JSON, plain or gzip")
-    return path
+        lost = write_on_lanes(files[0], temporary)
+    except (ValueError, msgspec.MsgspecError, EOFError, zlib.error, OSError):
+        trace = read_trace(files[0])  # says what is wrong where nothing can be shown
+        for note in trace.notes:
+            typer.echo(note.message)
+        write_merged_trace([(str(files[0]), trace)], temporary)
+        return temporary
+    if lost:
+        typer.echo(f"{files[0]}: {lost} slices stand where Perfetto drops some; they are shown on lanes of their own")
+    return temporary if lost else files[0]

@@ -1,13 +1,12 @@
 """Write Chrome traces that Perfetto opens whole.
 
-Perfetto drops slices that overlap others of their track without nesting, silently. So overlapping slices go to lanes of
-their own, with their durations unchanged. Instants are written as decimal microseconds with three digits, which are
-exact nanoseconds, counted from a base that the file states.
+Slices that overlap go to lanes of their own, with their durations unchanged (see :mod:`~tokprof.profiler.trace.lanes`).
+Instants are written as decimal microseconds with three digits, which are exact nanoseconds, counted from a base that
+the file states.
 """
 
 import gzip
-import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,12 @@ from tokprof.profiler.record import (
     Spans,
     Trace,
 )
+from tokprof.profiler.trace.lanes import lanes, nesting_lanes, tracks
 
 COMPRESSION_LEVEL = 4
 _BATCH = 4096
 
-# Where things stand in the viewer, from the top.
+# Where things stand in the viewer of a run, from the top.
 _STEPS, _DEVICE, _HOST, _STACKS, _POWER = 1, 2, 3, 4, 5
 _CATEGORY: dict[int, str] = {
     EventKind.KERNEL: "kernel",
@@ -50,15 +50,20 @@ _CATEGORY: dict[int, str] = {
 
 def write_run_trace(run: Run, kineto: Trace | None, path: Path) -> None:
     """Write a run's time line: its steps, kernels and operators, power and clocks, and host stacks, on one clock."""
-    tables = [times for times in _instants(run) if len(times)]
+    device_at = host_at = np.array([], dtype=np.int64)
+    if kineto is not None:
+        alignment = next((a for a in run.alignments if a.source == "kineto"), None)
+        shift = kineto.base_ns + (alignment.offset_ns if alignment is not None else 0)
+        device_at, host_at = kineto.device.start_ns + shift, kineto.host.start_ns + shift
+    tables = [times for times in (device_at, host_at, *_instants(run)) if len(times)]
     base = min((int(times.min()) for times in tables), default=0)  # Perfetto drops what lies before 0
-    with _chrome_trace(path, base, {"tokprof": {"run": run.run_id, "notes": msgspec.to_builtins(run.notes)}}) as trace:
+    with chrome_trace(path, base, {"tokprof": {"run": run.run_id, "notes": msgspec.to_builtins(run.notes)}}) as trace:
         _write_steps(trace, run.spans)
         if kineto is not None:
-            alignment = next((a for a in run.alignments if a.source == "kineto"), None)
-            shift = kineto.base_ns + (alignment.offset_ns if alignment is not None else 0)
-            device = run.environment.device
-            _write_events(trace, kineto, shift, label=f"{device.name} (profiled pass)")
+            if len(kineto.device):
+                trace.process(_DEVICE, f"{run.environment.device.name} (profiled pass)")
+            trace.process(_HOST, "host (profiled pass)")
+            write_events(trace, kineto, device_at, host_at, device_process=_DEVICE, host_process=_HOST)
         _write_power(trace, run)
         if run.stacks is not None:
             _write_stacks(trace, run.stacks)
@@ -71,51 +76,10 @@ def _instants(run: Run) -> Iterator[Array]:
             yield table.time_ns
 
 
-def lanes(start_ns: Array, end_ns: Array) -> Array:
-    """Return a lane for each interval so that none overlaps another of its lane; the first lane is 0.
-
-    Intervals must be in the order of start. Intervals that only touch share a lane.
-    """
-    result = np.zeros(len(start_ns), dtype=np.int32)
-    if len(start_ns) < 2 or not (start_ns[1:] < np.maximum.accumulate(end_ns)[:-1]).any():
-        return result
-    free: list[int] = []
-    busy: list[tuple[int, int]] = []
-    count = 0
-    for row, (start, end) in enumerate(zip(start_ns.tolist(), end_ns.tolist(), strict=True)):
-        while busy and busy[0][0] <= start:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        if free:
-            lane = heapq.heappop(free)
-        else:
-            lane, count = count, count + 1
-        result[row] = lane
-        heapq.heappush(busy, (end, lane))
-    return result
-
-
-def nesting_lanes(start_ns: Array, end_ns: Array) -> Array:
-    """Return a lane for each interval so that those of one lane nest or are apart; for slices of host threads."""
-    result = np.zeros(len(start_ns), dtype=np.int32)
-    stacks: list[list[int]] = [[]]
-    for row, (start, end) in enumerate(zip(start_ns.tolist(), end_ns.tolist(), strict=True)):
-        for lane, stack in enumerate(stacks):
-            while stack and stack[-1] <= start:
-                stack.pop()
-            if not stack or end <= stack[-1]:
-                stack.append(end)
-                result[row] = lane
-                break
-        else:
-            result[row] = len(stacks)
-            stacks.append([end])
-    return result
-
-
 # ------------------------------------------------------------------------------------------------------------ output
 
 
-class _Writer:
+class Writer:
     """Encodes events in batches into an open JSON array."""
 
     def __init__(self, stream: gzip.GzipFile, base_ns: int) -> None:
@@ -123,6 +87,7 @@ class _Writer:
         self._stream = stream
         self._batch: list[bytes] = []
         self._first = True
+        self._arrows = 0
         self._encode = msgspec.json.Encoder().encode
 
     def event(self, start_ns: int, duration_ns: int | None = None, **values: Any) -> None:
@@ -146,6 +111,31 @@ class _Writer:
         self.metadata("thread_name", process, number, name=name)
         self.metadata("thread_sort_index", process, number, sort_index=number)
 
+    def slices(
+        self,
+        process: int,
+        track: Array,
+        start_ns: Array,
+        duration_ns: Array,
+        heads: list[bytes],
+        head: Array,
+        ends: Any,
+    ) -> None:
+        """Add many slices: ``heads`` are the texts of their names and categories, ``ends`` those of the arguments."""
+        form = b'{"ph":"X","pid":%d,"tid":%d,"ts":%d.%03d,"dur":%d.%03d,%b%b}'
+        start, start_rest = np.divmod(start_ns - self.base_ns, 1000)
+        duration, duration_rest = np.divmod(duration_ns, 1000)
+        columns = (track, start, start_rest, duration, duration_rest, head)
+        for on, s, sr, d, dr, code, end in zip(*(column.tolist() for column in columns), ends, strict=True):
+            self._add(form % (process, on, s, sr, d, dr, heads[code], end))
+
+    def arrow(self, start: tuple[int, int, int], end: tuple[int, int, int]) -> None:
+        """Add an arrow between two slices: each is the instant of its start, its process and its track."""
+        self._arrows += 1
+        for (time_ns, process, track), kind in ((start, b"s"), (end, b'f","bp":"e')):
+            form = b'{"ph":"%b","cat":"ac2g","name":"ac2g","id":%d,"pid":%d,"tid":%d,"ts":%b}'
+            self._add(form % (kind, self._arrows, process, track, _microseconds(time_ns - self.base_ns)))
+
     def _add(self, text: bytes) -> None:
         self._batch.append(text)
         if len(self._batch) >= _BATCH:
@@ -160,14 +150,15 @@ class _Writer:
 
 
 @contextmanager
-def _chrome_trace(path: Path, base_ns: int, more: dict[str, Any]) -> Iterator[_Writer]:
+def chrome_trace(path: Path, base_ns: int, more: dict[str, Any]) -> Iterator[Writer]:
+    """Give a writer of a new trace, whose 0 is ``base_ns``: no event may lie before it."""
     with (
         path.open("wb") as file,
         gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as stream,
     ):
         head = msgspec.json.encode({"displayTimeUnit": "ms", "baseTimeNanoseconds": base_ns, **more})
         stream.write(head[:-1] + b',"traceEvents":[\n')
-        writer = _Writer(stream, base_ns)
+        writer = Writer(stream, base_ns)
         yield writer
         writer.flush()
         stream.write(b"\n]}\n")
@@ -182,7 +173,7 @@ def _microseconds(value_ns: int) -> bytes:
 # ------------------------------------------------------------------------------------------------------------- parts
 
 
-def _write_steps(trace: _Writer, spans: Spans) -> None:
+def _write_steps(trace: Writer, spans: Spans) -> None:
     """Write one track per pass, and its device times on a track below where there are some."""
     trace.process(_STEPS, "tokprof: prefill and decode steps")
     kinds, phases = list(PassKind), list(Phase)
@@ -213,64 +204,78 @@ def _write_steps(trace: _Writer, spans: Spans) -> None:
                 trace.event(start, end - start, name=name, **common, args=args)
 
 
-def _write_events(trace: _Writer, source: Trace, shift_ns: int, *, label: str) -> None:
-    """Write a trace's device and host slices, moved by ``shift_ns``, with arrows from launches to device work."""
+def write_events(
+    output: Writer,
+    source: Trace,
+    device_at: Array,
+    host_at: Array,
+    *,
+    device_process: int,
+    host_process: int,
+    first_track: int = 1,
+) -> None:
+    """Write a trace's slices, with arrows from launches to device work.
+
+    ``device_at`` and ``host_at`` are when its slices start on the clock of ``output``; its tracks are numbered from
+    ``first_track`` on.
+    """
     device, host = source.device, source.host
-    if len(device):
-        trace.process(_DEVICE, label)
-    trace.process(_HOST, "host (profiled pass)")
-    device_track, names = _tracks(device.stream, device.start_ns, device.end_ns, lanes)
-    for number, (stream, lane) in enumerate(names):
-        trace.thread(_DEVICE, number, f"stream {stream}" + (f", lane {lane + 1}" if lane else ""))
-    host_track, names = _tracks(host.thread, host.start_ns, host.end_ns, nesting_lanes)
-    for number, (thread, lane) in enumerate(names):
+    streams, place = np.unique(np.stack([device.device, device.stream]), axis=1, return_inverse=True)
+    # An annotation on its stream's own track would push the kernels that it covers to another lane.
+    group = 2 * place.reshape(-1) + (device.kind <= EventKind.COLLECTIVE)
+    device_track, names = tracks(group, device_at, device_at + device.duration_ns, lanes)
+    device_track += first_track
+    for number, (member, lane) in enumerate(names, start=first_track):
+        index, stream = streams[:, member // 2].tolist()
+        name = f"stream {stream}" if member % 2 else f"stream {stream}, annotations"
+        name = name if len(np.unique(streams[0])) < 2 else f"device {index}, {name}"
+        output.thread(device_process, number, name + (f", lane {lane + 1}" if lane else ""))
+    host_track, host_names = tracks(host.thread, host_at, host_at + host.duration_ns, nesting_lanes)
+    host_track += first_track + len(names)
+    several = len({source.threads[thread].process for thread, _ in host_names}) > 1
+    for number, (thread, lane) in enumerate(host_names, start=first_track + len(names)):
         known = source.threads[thread]
         name = known.thread_name or f"thread {known.thread}"
-        trace.thread(_HOST, number, name + (f", lane {lane + 1}" if lane else ""))
+        name = f"{known.process_name or known.process}, {name}" if several else name
+        output.thread(host_process, number, name + (f", lane {lane + 1}" if lane else ""))
 
-    columns = (device_track, device.start_ns + shift_ns, device.duration_ns, device.kind, device.name)
-    links = (device.correlation, device.external, device.stream, device.device, device.launch)
-    for row, (track, start, duration, kind, name, correlation, external, stream, number, launch) in enumerate(
-        zip(*(column.tolist() for column in (*columns, *links)), strict=True)
-    ):
-        args = {"device": number, "stream": stream, **_identifiers(correlation, external)}
-        place = {"pid": _DEVICE, "tid": track}
-        trace.event(start, duration, ph="X", cat=_CATEGORY[kind], name=device.names[name], **place, args=args)
-        if launch >= 0:
-            flow: dict[str, Any] = {"cat": "ac2g", "name": "ac2g", "id": row + 1}
-            trace.event(int(host.start_ns[launch]) + shift_ns, ph="s", **flow, pid=_HOST, tid=int(host_track[launch]))
-            trace.event(start, ph="f", bp="e", **flow, **place)
+    ends = (
+        b',"args":{"device":%d,"stream":%d%b}' % (number, stream, _identifiers(correlation, external))
+        for number, stream, correlation, external in rows_of(
+            device.device, device.stream, device.correlation, device.external
+        )
+    )
+    heads, head = _heads(device.kind, device.name, device.names)
+    output.slices(device_process, device_track, device_at, device.duration_ns, heads, head, ends)
+    for row, launch in rows_of(np.flatnonzero(device.launch >= 0), device.launch[device.launch >= 0]):
+        call = (int(host_at[launch]), host_process, int(host_track[launch]))
+        output.arrow(call, (int(device_at[row]), device_process, int(device_track[row])))
 
-    columns = (host_track, host.start_ns + shift_ns, host.duration_ns, host.kind, host.name)
-    for track, start, duration, kind, name, correlation, external in zip(
-        *(column.tolist() for column in (*columns, host.correlation, host.external)), strict=True
-    ):
-        args = _identifiers(correlation, external)
-        more = {"args": args} if args else {}
-        category, place = _CATEGORY[kind], {"pid": _HOST, "tid": track}
-        trace.event(start, duration, ph="X", cat=category, name=host.names[name], **place, **more)
+    identifiers = (_identifiers(*row)[1:] for row in rows_of(host.correlation, host.external))
+    ends = (b',"args":{%b}' % text if text else b"" for text in identifiers)
+    heads, head = _heads(host.kind, host.name, host.names)
+    output.slices(host_process, host_track, host_at, host.duration_ns, heads, head, ends)
 
 
-def _identifiers(correlation: int, external: int) -> dict[str, int]:
-    known = {"correlation": correlation} if correlation >= 0 else {}
-    return known | ({"External id": external} if external >= 0 else {})
+def rows_of(*columns: Array) -> Iterator[tuple[Any, ...]]:
+    """Return an iterator over the rows of some columns, as plain numbers."""
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _tracks(
-    group: Array, start_ns: Array, end_ns: Array, divide: Callable[[Array, Array], Array]
-) -> tuple[Array, list[tuple[int, int]]]:
-    """Return each row's track and, for each track, its group (a stream or a thread) and its lane within that."""
-    track = np.zeros(len(group), dtype=np.int32)
-    names: list[tuple[int, int]] = []
-    for member in np.unique(group):
-        rows = np.flatnonzero(group == member)
-        lane = divide(start_ns[rows], end_ns[rows])
-        track[rows] = len(names) + lane
-        names += [(int(member), number) for number in range(int(lane.max(initial=0)) + 1)]
-    return track, names
+def _heads(kind: Array, name: Array, names: Sequence[str]) -> tuple[list[bytes], Array]:
+    """Return the text of each pair of category and name that occurs, and for each row which of them it has."""
+    pairs, index = np.unique(np.stack([kind.astype(np.int32), name]), axis=1, return_inverse=True)
+    encode = msgspec.json.encode
+    texts = [encode({"cat": _CATEGORY[k], "name": names[n]})[1:-1] for k, n in pairs.T.tolist()]
+    return texts, index.reshape(-1)
 
 
-def _write_power(trace: _Writer, run: Run) -> None:
+def _identifiers(correlation: int, external: int) -> bytes:
+    text = b',"correlation":%d' % correlation if correlation >= 0 else b""
+    return text + (b',"External id":%d' % external if external >= 0 else b"")
+
+
+def _write_power(trace: Writer, run: Run) -> None:
     """Write counter tracks: the device's power, clocks and temperature; the host's load and stolen time."""
     series: list[tuple[str, Array, Array | None]] = []
     if run.power is not None:
@@ -296,7 +301,7 @@ def _write_power(trace: _Writer, run: Run) -> None:
             trace.event(time_ns, ph="C", name=name, pid=_POWER, args={"value": round(value, 3)})
 
 
-def _write_stacks(trace: _Writer, stacks: HostStacks) -> None:
+def _write_stacks(trace: Writer, stacks: HostStacks) -> None:
     """Write sampled stacks as nested slices; a frame that stays over consecutive samples is one slice."""
     trace.process(_STACKS, "host stacks (py-spy, stacks pass)")
     for thread, name in enumerate(stacks.threads):
@@ -318,7 +323,7 @@ def _write_stacks(trace: _Writer, stacks: HostStacks) -> None:
         _close_frames(trace, thread, open_frames, 0, last_end)
 
 
-def _close_frames(trace: _Writer, thread: int, open_frames: list[tuple[str, int]], keep: int, end_ns: int) -> None:
+def _close_frames(trace: Writer, thread: int, open_frames: list[tuple[str, int]], keep: int, end_ns: int) -> None:
     for frame, start in open_frames[keep:]:  # the outer frame first: of equal slices, viewers take the first as parent
         place = {"pid": _STACKS, "tid": thread}
         trace.event(start, max(0, end_ns - start), ph="X", cat="py_spy", name=frame, **place)
