@@ -687,8 +687,8 @@ class PhaseDiff:
     """Two typical steps of one phase, aligned kernel by kernel.
 
     ``a_row`` and ``b_row`` have one entry per line of the alignment, in order: rows of the two kernel tables, -1 where
-    one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``. ``line_of`` has, for each
-    ledger, the index of the ledger's line to which each line of the alignment belongs.
+    one side has no counterpart. Ledgers sum to ``b.wall_ns - a.wall_ns`` up to ``residual_ns``. ``line_of`` has, for
+    each ledger, the index of the ledger's line to which each line of the alignment belongs.
     """
 
     phase: Phase | None

@@ -139,12 +139,17 @@ def load_run(folder: Path) -> Run:
 
 def load_runs(folder: Path) -> tuple[Run, ...]:
     """Read a run folder, or every run of a study's folder in the order of their processes."""
+    return tuple(load_run(one) for one in run_folders(folder))
+
+
+def run_folders(folder: Path) -> tuple[Path, ...]:
+    """Return a run folder itself, or the folders of a study's runs in the order of their processes."""
     if not (folder / STUDY_FILE).exists():
-        return (load_run(folder),)
+        return (folder,)
     names = _read_json(folder, STUDY_FILE).get("runs")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
         raise FileFormatError(f"{folder / STUDY_FILE}: key 'runs' wants the names of folders beside it, has {names!r}")
-    return tuple(load_run(folder / name) for name in names)
+    return tuple(folder / name for name in names)
 
 
 def is_run_folder(path: Path) -> bool:

@@ -6,24 +6,25 @@ know the operator that launched a kernel, that helps.
 
 import functools
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from tokprof.profiler.record import Array, StepKernels
 
-# What a pair of kernels is worth. Kernels of different categories never match.
-SAME_NAME = 4.0
-SAME_NORMAL_NAME = 3.0
-SAME_OPERATOR = 2.5
-SAME_CATEGORY = 1.0
-SAME_LAYER = 0.25  # more, so that repeated layers keep their number
+# What a pair of kernels is worth, in quarters. Kernels of different categories never match.
+SAME_NAME = 16
+SAME_NORMAL_NAME = 12
+SAME_OPERATOR = 10
+SAME_CATEGORY = 4
+AND_OPERATOR = 2  # more, where the operator is the same as well
+SAME_LAYER = 1  # more, so that repeated layers keep their number
 # In these, another operator or functor is another piece of work.
-_TOLD_APART_BY_NAME = frozenset({"elementwise", "copy", "embedding/sampling", "other"})
+_TOLD_APART_BY_NAME = ("elementwise", "copy", "embedding/sampling", "other")
 
-WINDOW = 6000  # kernels of each side aligned at once; longer sequences go window by window
+WHOLE = 6000  # kernels of each side aligned at once; longer sequences go window by window
+WINDOW = 1200
 _KEPT = 0.75  # of a window's alignment, before the next window starts at its last match
-
-_DIAGONAL, _SKIP_A, _SKIP_B = 0, 1, 2
 
 
 def align(a: StepKernels, b: StepKernels) -> tuple[Array, Array]:
@@ -32,8 +33,13 @@ def align(a: StepKernels, b: StepKernels) -> tuple[Array, Array]:
     rows_a: list[Array] = []
     rows_b: list[Array] = []
     at_a = at_b = 0
+    window = WHOLE if max(len(a), len(b)) <= WHOLE else WINDOW
     while True:
-        end_a, end_b = min(len(a), at_a + WINDOW), min(len(b), at_b + WINDOW)
+        same = _equal_ahead(score, key_a[at_a:], key_b[at_b:])
+        rows_a.append(np.arange(at_a, at_a + same))
+        rows_b.append(np.arange(at_b, at_b + same))
+        at_a, at_b = at_a + same, at_b + same
+        end_a, end_b = min(len(a), at_a + window), min(len(b), at_b + window)
         last = end_a == len(a) and end_b == len(b)
         part_a, part_b = _best_path(
             score, key_a[at_a:end_a], key_b[at_b:end_b], a.layer[at_a:end_a], b.layer[at_b:end_b]
@@ -50,76 +56,92 @@ def align(a: StepKernels, b: StepKernels) -> tuple[Array, Array]:
         at_b += int((part_b >= 0).sum())
 
 
+def _equal_ahead(score: Array, key_a: Array, key_b: Array) -> int:
+    """Return how many kernels have the same name on both sides from here on: they match, whatever follows."""
+    count = min(len(key_a), len(key_b))
+    length = 64
+    while True:
+        stop = min(count, length)
+        differs = np.flatnonzero(score[key_a[:stop], key_b[:stop]] < SAME_NAME)
+        if len(differs):
+            return int(differs[0])
+        if stop == count:
+            return count
+        length *= 8
+
+
 def _pair_scores(a: StepKernels, b: StepKernels) -> tuple[Array, Array, Array]:
     """Return the score of each pair of distinct kernels, and which distinct kernel each row is. 0 is no match."""
     kinds_a, key_a = _distinct(a)
     kinds_b, key_b = _distinct(b)
-    score = np.zeros((len(kinds_a), len(kinds_b)))
-    for i, (name, category, operator) in enumerate(kinds_a):
-        for j, (other_name, other_category, other_operator) in enumerate(kinds_b):
-            if category == other_category:
-                score[i, j] = _worth(name, other_name, operator, other_operator, category)
-    return score, key_a, key_b
+    codes: dict[str, int] = {"": 0}
+
+    def same(of: Callable[[tuple[str, str, str]], str]) -> tuple[Array, Array]:
+        columns = [np.array([codes.setdefault(of(kind), len(codes)) for kind in kinds]) for kinds in (kinds_a, kinds_b)]
+        first, second = columns
+        return first[:, None] == second[None, :], first[:, None] > 0
+
+    name, _ = same(lambda kind: kind[0])
+    normal, _ = same(lambda kind: normal_name(kind[0]))
+    category, _ = same(lambda kind: kind[1])
+    equal, known = same(lambda kind: kind[2])
+    operator = equal & known
+    alike = np.array([kind[1] not in _TOLD_APART_BY_NAME for kind in kinds_a], dtype=bool)[:, None] & category
+    score = np.select([name, normal, operator, alike], [SAME_NAME, SAME_NORMAL_NAME, SAME_OPERATOR, SAME_CATEGORY], 0)
+    score = score + np.where(operator & (name | normal), AND_OPERATOR, 0)
+    return np.where(category, score, 0).astype(np.int32), key_a, key_b
 
 
 def _distinct(kernels: StepKernels) -> tuple[list[tuple[str, str, str]], Array]:
-    codes = np.stack([kernels.name, kernels.category.astype(np.int32), kernels.operator], axis=1)
-    unique, key = np.unique(codes, axis=0, return_inverse=True)
-    words = [(kernels.names[n], kernels.categories[c], kernels.operators[o]) for n, c, o in unique.tolist()]
+    operators = len(kernels.operators) + 1
+    codes = (kernels.name.astype(np.int64) * operators + kernels.operator) * 128 + kernels.category
+    _, first, key = np.unique(codes, return_index=True, return_inverse=True)
+    rows = np.stack([kernels.name[first], kernels.category[first], kernels.operator[first]], axis=1).tolist()
+    words = [(kernels.names[n], kernels.categories[c], kernels.operators[o]) for n, c, o in rows]
     return words, key.reshape(-1)
-
-
-def _worth(name: str, other: str, operator: str, other_operator: str, category: str) -> float:
-    operators = bool(operator) and bool(other_operator)
-    agree = 0.5 if operators and operator == other_operator else 0.0
-    if name == other:
-        return SAME_NAME + agree
-    normal, other_normal = normal_name(name), normal_name(other)
-    if normal == other_normal:
-        return SAME_NORMAL_NAME + agree
-    if agree:
-        return SAME_OPERATOR
-    if category in _TOLD_APART_BY_NAME:
-        return 0.0
-    return SAME_CATEGORY
 
 
 def _best_path(score: Array, key_a: Array, key_b: Array, layer_a: Array, layer_b: Array) -> tuple[Array, Array]:
     """Maximise the sum of scores over pairs that keep the order (Needleman and Wunsch 1970, gaps cost nothing).
 
-    Cells are filled along anti-diagonals, so that numpy fills each at once.
+    As gaps cost nothing, the best value up to each column is a running maximum, so numpy fills a row at once.
     """
     n, m = len(key_a), len(key_b)
     if n == 0 or m == 0:
         return np.concatenate([np.arange(n), np.full(m, -1)]), np.concatenate([np.full(n, -1), np.arange(m)])
-    choice = np.zeros((n + 1, m + 1), dtype=np.int8)
-    choice[0, :] = _SKIP_B
-    choice[:, 0] = _SKIP_A
-    before_last = np.zeros(n + 1)  # values of diagonal d-2, indexed by row
-    last = np.zeros(n + 1)
-    for diagonal in range(2, n + m + 1):
-        rows = np.arange(max(1, diagonal - m), min(n, diagonal - 1) + 1)
-        columns = diagonal - rows
-        worth = score[key_a[rows - 1], key_b[columns - 1]]
-        same_layer = (layer_a[rows - 1] == layer_b[columns - 1]) & (worth > 0)
-        match = np.where(worth > 0, before_last[rows - 1] + worth + SAME_LAYER * same_layer, -1.0)
-        skip_a, skip_b = last[rows - 1], last[rows]
-        best = np.maximum(match, np.maximum(skip_a, skip_b))
-        choice[rows, columns] = np.where(match >= best, _DIAGONAL, np.where(skip_a >= best, _SKIP_A, _SKIP_B))
-        current = np.zeros(n + 1)
-        current[rows] = best
-        before_last, last = last, current
-    return _traced(choice, n, m)
+    worth_of = score[:, key_b]  # (distinct kernels of A, kernels of B)
+    layer_at = {int(layer): np.flatnonzero(layer_b == layer) for layer in np.unique(layer_b) if layer >= 0}
+    match = np.zeros((n, m), dtype=bool)
+    skip_a = np.zeros((n, m), dtype=bool)
+    above = np.zeros(m + 1, dtype=np.int32)
+    for i, (key, layer) in enumerate(zip(key_a.tolist(), layer_a.tolist(), strict=True)):
+        worth = worth_of[key]
+        if layer in layer_at:
+            worth = worth.copy()
+            columns = layer_at[layer]
+            worth[columns] += SAME_LAYER * (worth[columns] > 0)
+        diagonal = above[:-1] + worth
+        best = np.maximum(above[1:], diagonal)
+        np.maximum.accumulate(best, out=best)
+        np.equal(diagonal, best, out=match[i])
+        match[i] &= worth > 0
+        np.equal(above[1:], best, out=skip_a[i])
+        above = np.concatenate([_ZERO, best])
+    return _traced(match, skip_a)
 
 
-def _traced(choice: Array, n: int, m: int) -> tuple[Array, Array]:
+_ZERO = np.zeros(1, dtype=np.int32)
+
+
+def _traced(match: Array, skip_a: Array) -> tuple[Array, Array]:
+    n, m = match.shape
     rows_a, rows_b = [], []
     i, j = n, m
-    steps = choice.tolist() if n * m < 4_000_000 else choice
     while i > 0 or j > 0:
-        step = int(steps[i][j])
-        take_a = i > 0 and (j == 0 or step != _SKIP_B)
-        take_b = j > 0 and (i == 0 or step != _SKIP_A)
+        both = i > 0 and j > 0
+        paired = both and match[i - 1, j - 1]
+        take_a = j == 0 or (both and (paired or skip_a[i - 1, j - 1]))
+        take_b = paired or not take_a
         i -= take_a
         j -= take_b
         rows_a.append(i if take_a else -1)

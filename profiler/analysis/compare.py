@@ -7,11 +7,12 @@ lines sum to the difference; what medians do not add up to is the residual, and 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
+from tokprof.profiler.analysis.runs import Recording, at_clean_times
 from tokprof.profiler.record import (
     Array,
     LedgerLine,
@@ -31,35 +32,96 @@ GROUPINGS = ("category", "operator", "kernel", "layer", "frame")
 SIDE_BY_SIDE = "(kernels side by side)"
 CONFIDENCE = 0.95
 LOW_CONFIDENCE = 0.75
+NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
 
 
 def compare(
-    a: Trace, b: Trace, *, a_name: str | None = None, b_name: str | None = None, table: Rules | None = None
+    a: Trace | Sequence[Recording],
+    b: Trace | Sequence[Recording],
+    *,
+    a_name: str | None = None,
+    b_name: str | None = None,
+    table: Rules | None = None,
 ) -> TimelineDiff:
-    """Compare two traces: their typical prefill, their typical decode step, or what stands in for them."""
-    steps_a, steps_b = typical_steps(a, table), typical_steps(b, table)
-    notes: list[Note] = [*a.notes, *b.notes]
-    pairs = _pairs(steps_a, steps_b, notes)
+    """Compare two traces or runs: their typical prefill, their typical decode step, or what stands in for them.
+
+    A run is given as its processes' recordings. Two runs are compared at the times of their clean passes; a run and a
+    trace as two traces, the run by its first process.
+    """
+    sides = [[Recording(trace=side)] if isinstance(side, Trace) else list(side) for side in (a, b)]
+    clean = all(recording.run is not None for side in sides for recording in side)
+    names = [given or side[0].trace.source for given, side in zip((a_name, b_name), sides, strict=True)]
+    notes: list[Note] = []
+    found: list[tuple[TypicalStep, ...]] = []
+    for letter, side in zip("AB", sides, strict=True):
+        raw = [typical_steps(recording.trace, table) for recording in (side if clean else side[:1])]
+        runs = [recording.run for recording in side if recording.run is not None]
+        steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
+        found.append(steps)
+        notes += [note for recording in side for note in recording.trace.notes]
+        notes += [replace(note, message=f"{letter}: {note.message}") for note in said]
+        if not clean and side[0].run is not None:
+            notes.append(_profiled_times(letter, side))
+    pairs = _pairs(found[0], found[1], notes)
     phases = tuple(compare_steps(x, y) for x, y in pairs)
-    for side, steps in ((a_name or a.source, steps_a), (b_name or b.source, steps_b)):
-        notes += [_doubt(side, step) for step in steps if step.confidence < LOW_CONFIDENCE]
-    if any(line.verdict == "one sample" for diff in phases for _, lines in diff.ledgers for line in lines[:1]):
-        notes.append(
-            Note(
-                code="one-sample",
-                message="one side holds a single step of a phase, so its lines have no interval",
-                advice="trace several steps; compare run folders of several processes for intervals between machines",
-                level=NoteLevel.INFO,
-            )
-        )
+    for letter, steps in zip("AB", found, strict=True):
+        notes += [_doubt(letter, step) for step in steps if step.confidence < LOW_CONFIDENCE]
+    notes += _on_samples(phases)
+    counters = [side[0].trace.counters for side in sides]
     return TimelineDiff(
-        a_name=a_name or a.source,
-        b_name=b_name or b.source,
+        a_name=names[0],
+        b_name=names[1],
         phases=phases,
-        a_counters=a.counters if len(a.counters) else None,
-        b_counters=b.counters if len(b.counters) else None,
+        a_counters=counters[0] if len(counters[0]) else None,
+        b_counters=counters[1] if len(counters[1]) else None,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _profiled_times(letter: str, side: Sequence[Recording]) -> Note:
+    others = f" and its other {len(side) - 1} processes are left out" if len(side) > 1 else ""
+    return Note(
+        code="profiled-times",
+        message=f"{letter} is a run, the other side a trace: {letter}'s times are those of its profiled pass{others}",
+        advice="compare two runs for times of their clean passes",
+    )
+
+
+def _on_samples(phases: Sequence[PhaseDiff]) -> list[Note]:
+    """Say what the intervals of the lines are over, or why there are none."""
+    kinds = set()
+    for diff in phases:
+        several = _has_samples(diff.a) and _has_samples(diff.b)
+        alike = diff.a.sample_unit == diff.b.sample_unit
+        kinds.add("one-sample" if not several else f"unit-{diff.a.sample_unit}" if alike else "unit-mixed")
+    return [
+        Note(code=code, message=m, advice=advice, level=NoteLevel.INFO) for code, m, advice in _UNITS if code in kinds
+    ]
+
+
+_UNITS = (
+    ("unit-process", "intervals are Welch's over processes, the unit of replication", ""),
+    (
+        "unit-step",
+        "intervals are over the steps of one process a side: they tell noise inside these two recordings, not "
+        "differences between processes",
+        "profile both sides with --processes 5 for intervals between processes",
+    ),
+    (
+        "unit-mixed",
+        "one side has several processes and the other one, so the lines have no interval",
+        "profile both sides with --processes 5",
+    ),
+    (
+        "one-sample",
+        "one side holds a single step of a phase, so its lines have no interval",
+        "trace several steps; compare run folders of several processes for intervals between machines",
+    ),
+)
+
+
+def _has_samples(step: TypicalStep) -> bool:
+    return step.samples_ns is not None and len(step.samples_ns) > 1
 
 
 def _pairs(
@@ -97,45 +159,77 @@ def _doubt(side: str, step: TypicalStep) -> Note:
 def compare_steps(a: TypicalStep, b: TypicalStep) -> PhaseDiff:
     """Align two typical steps and account for the difference of their wall times."""
     rows_a, rows_b = align(a.kernels, b.kernels)
-    ledgers = tuple((by, tuple(_ledger(a, b, rows_a, rows_b, by))) for by in GROUPINGS)
+    kernels = line_keys(a.kernels, b.kernels, rows_a, rows_b, "kernel")
+    ledgers, line_of = [], []
+    for by in GROUPINGS:
+        groups = kernels if by == "kernel" else line_keys(a.kernels, b.kernels, rows_a, rows_b, by)
+        lines, of = _ledger(a, b, rows_a, rows_b, groups, kernels)
+        ledgers.append((by, lines))
+        line_of.append((by, of))
     explained = sum(line.difference_ns for line in ledgers[0][1])
     return PhaseDiff(
-        phase=a.phase,
+        phase=a.phase if a.phase is b.phase else None,
         a=a,
         b=b,
         a_row=rows_a,
         b_row=rows_b,
-        ledgers=ledgers,
+        ledgers=tuple(ledgers),
+        line_of=tuple(line_of),
         residual_ns=(b.wall_ns - a.wall_ns) - explained,
     )
 
 
 # ------------------------------------------------------------------------------------------------------------ ledger
 
-
-@dataclass(slots=True)
-class _Group:
-    """The kernels of one line."""
-
-    a_rows: list[int] = field(default_factory=list)
-    b_rows: list[int] = field(default_factory=list)
-    classes: dict[str, tuple[list[int], list[int]]] = field(default_factory=dict)  # the same kernel on both sides
+_Keys = tuple[Array, tuple[str, ...]]  # for each line of the alignment the code of its key; the keys
 
 
-def _ledger(a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, by: str) -> list[LedgerLine]:
-    key_of = line_keys(a.kernels, b.kernels, by)
-    groups: dict[str, _Group] = {}
-    for row_a, row_b in zip(rows_a.tolist(), rows_b.tolist(), strict=True):
-        group = groups.setdefault(key_of(row_a, row_b), _Group())
-        kind = group.classes.setdefault(_class_of(a.kernels, b.kernels, row_a, row_b), ([], []))
-        if row_a >= 0:
-            group.a_rows.append(row_a)
-            kind[0].append(row_a)
-        if row_b >= 0:
-            group.b_rows.append(row_b)
-            kind[1].append(row_b)
-    lines = [_line(key, group, a, b) for key, group in groups.items()]
-    overlap_ns = b.overlap_ns - a.overlap_ns
+def _ledger(
+    a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, groups: _Keys, kernels: _Keys
+) -> tuple[tuple[LedgerLine, ...], Array]:
+    """Return the lines of a ledger, the largest difference first, and for each line of the alignment its line."""
+    code, keys = groups
+    count = len(keys)
+    # Within a line, each kernel is split by itself: count and duration where both sides have it, else the kernel set.
+    cells, cell = np.unique(code * len(kernels[1]) + kernels[0], return_inverse=True)
+    cell = cell.reshape(-1)
+    in_a, in_b = rows_a >= 0, rows_b >= 0
+    count_a, total_a = _sums(cell[in_a], a.kernels.duration_ns[rows_a[in_a]], len(cells))
+    count_b, total_b = _sums(cell[in_b], b.kernels.duration_ns[rows_b[in_b]], len(cells))
+    both = (total_a > 0) & (total_b > 0)
+    change = total_b - total_a
+    by_count = np.zeros(len(cells))
+    by_count[both] = [
+        log_mean(y, x) * float(np.log(m / n))
+        for x, y, n, m in zip(total_a[both], total_b[both], count_a[both], count_b[both], strict=True)
+    ]
+    line_of_cell = cells // len(kernels[1])
+    count_effect = np.bincount(line_of_cell, weights=by_count, minlength=count)
+    duration_effect = np.bincount(line_of_cell, weights=np.where(both, change - by_count, 0), minlength=count)
+    set_effect = np.bincount(line_of_cell, weights=np.where(both, 0, change), minlength=count)
+    n_a, a_ns = _sums(code[in_a], a.kernels.duration_ns[rows_a[in_a]], count)
+    n_b, b_ns = _sums(code[in_b], b.kernels.duration_ns[rows_b[in_b]], count)
+    _, a_gap = _sums(code[in_a], a.kernels.gap_ns[rows_a[in_a]], count)
+    _, b_gap = _sums(code[in_b], b.kernels.gap_ns[rows_b[in_b]], count)
+    lines = [
+        LedgerLine(
+            key=keys[k],
+            a_count=int(n_a[k]),
+            b_count=int(n_b[k]),
+            a_ns=float(a_ns[k]),
+            b_ns=float(b_ns[k]),
+            a_gap_ns=float(a_gap[k]),
+            b_gap_ns=float(b_gap[k]),
+            count_effect_ns=float(count_effect[k]),
+            duration_effect_ns=float(duration_effect[k]),
+            kernel_set_effect_ns=float(set_effect[k]),
+            gap_effect_ns=float(b_gap[k] - a_gap[k]),
+        )
+        for k in range(count)
+    ]
+    samples: list[Array | None] = [None, None]
+    if a.sample_unit == b.sample_unit:
+        samples = [_line_samples(side, rows, code, count) for side, rows in ((a, rows_a), (b, rows_b))]
     if a.overlap_ns or b.overlap_ns:
         lines.append(
             LedgerLine(
@@ -147,46 +241,72 @@ def _ledger(a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, by: st
                 a_gap_ns=0.0,
                 b_gap_ns=0.0,
                 count_effect_ns=0.0,
-                duration_effect_ns=-overlap_ns,
+                duration_effect_ns=a.overlap_ns - b.overlap_ns,
                 kernel_set_effect_ns=0.0,
                 gap_effect_ns=0.0,
             )
         )
-    return sorted(lines, key=lambda line: -abs(line.difference_ns))
+    lines = _with_intervals(lines, samples, NOISE_SHARE * a.wall_ns)
+    order = sorted(range(len(lines)), key=lambda k: -abs(lines[k].difference_ns))
+    place = np.empty(len(lines), dtype=np.int32)
+    place[order] = np.arange(len(lines))
+    return tuple(lines[k] for k in order), place[code]
 
 
-def _line(key: str, group: _Group, a: TypicalStep, b: TypicalStep) -> LedgerLine:
-    count = duration = kernel_set = 0.0
-    for members_a, members_b in group.classes.values():
-        total_a = float(a.kernels.duration_ns[members_a].sum())
-        total_b = float(b.kernels.duration_ns[members_b].sum())
-        if not members_a or not members_b or total_a <= 0 or total_b <= 0:
-            kernel_set += total_b - total_a
-            continue
-        mean = log_mean(total_b, total_a)
-        by_count = mean * float(np.log(len(members_b) / len(members_a)))
-        count += by_count
-        duration += (total_b - total_a) - by_count
-    gap_a = float(a.kernels.gap_ns[group.a_rows].sum())
-    gap_b = float(b.kernels.gap_ns[group.b_rows].sum())
-    difference = count + duration + kernel_set + gap_b - gap_a
-    low, high, verdict = _interval(difference, group, a, b)
-    return LedgerLine(
-        key=key,
-        a_count=len(group.a_rows),
-        b_count=len(group.b_rows),
-        a_ns=float(a.kernels.duration_ns[group.a_rows].sum()),
-        b_ns=float(b.kernels.duration_ns[group.b_rows].sum()),
-        a_gap_ns=gap_a,
-        b_gap_ns=gap_b,
-        count_effect_ns=count,
-        duration_effect_ns=duration,
-        kernel_set_effect_ns=kernel_set,
-        gap_effect_ns=gap_b - gap_a,
-        low_ns=low,
-        high_ns=high,
-        verdict=verdict,
-    )
+def _sums(code: Array, values: Array, count: int) -> tuple[Array, Array]:
+    return np.bincount(code, minlength=count), np.bincount(code, weights=values, minlength=count)
+
+
+def _line_samples(step: TypicalStep, rows: Array, code: Array, count: int) -> Array | None:
+    """Return each sample's time of each line, shape (samples, lines + 1); the last is what ran side by side."""
+    if step.samples_ns is None or step.gap_samples_ns is None or len(step.samples_ns) < 2:
+        return None
+    total = step.samples_ns + step.gap_samples_ns
+    result = np.zeros((len(total), count + 1))
+    own = rows >= 0
+    order = np.argsort(code[own], kind="stable")
+    present, first = np.unique(code[own][order], return_index=True)
+    if len(present):
+        result[:, present] = np.add.reduceat(total[:, rows[own][order]], first, axis=1)
+    if step.wall_samples_ns is not None:
+        result[:, count] = step.wall_samples_ns - total.sum(axis=1)
+    return result
+
+
+def _with_intervals(lines: list[LedgerLine], samples: list[Array | None], margin_ns: float) -> list[LedgerLine]:
+    """Give each line Welch's 95 % interval over the samples of both sides, and say what it tells.
+
+    The unit is that of the samples: steps tell noise inside two recordings, processes that between runs. A line is an
+    effect where it stays one among all lines of the ledger (Holm 1979), noise where its interval holds 0 and nothing
+    beyond the margin, else inconclusive.
+    """
+    a, b = samples
+    if a is None or b is None:
+        return lines
+    from scipy.special import stdtr, stdtrit
+
+    columns = slice(0, len(lines))
+    part_a, part_b = (np.var(s[:, columns], axis=0, ddof=1) / len(s) for s in (a, b))
+    error = np.sqrt(part_a + part_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
+        difference = np.array([line.difference_ns for line in lines])
+        chance = 2 * stdtr(freedom, -np.abs(difference) / error)
+        half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
+    exact = error == 0
+    half = np.where(exact, 0.0, half)
+    chance = np.where(exact, np.where(difference == 0, 1.0, 0.0), chance)
+    order = np.argsort(chance, kind="stable")
+    held = np.maximum.accumulate(chance[order] * np.arange(len(lines), 0, -1))
+    effect = np.zeros(len(lines), dtype=bool)
+    effect[order] = held <= 1 - CONFIDENCE
+    result = []
+    for line, reach, is_effect in zip(lines, half.tolist(), effect.tolist(), strict=True):
+        low, high = line.difference_ns - reach, line.difference_ns + reach
+        small = low <= 0 <= high and max(-low, high) <= margin_ns
+        verdict = "effect" if is_effect else "noise" if small else "inconclusive"
+        result.append(replace(line, low_ns=low, high_ns=high, verdict=verdict))
+    return result
 
 
 def log_mean(x: float, y: float) -> float:
@@ -197,66 +317,52 @@ def log_mean(x: float, y: float) -> float:
     return (x - y) / float(np.log(ratio)) if abs(ratio - 1) > 1e-9 else (x + y) / 2
 
 
-def _interval(
-    difference: float, group: _Group, a: TypicalStep, b: TypicalStep
-) -> tuple[float | None, float | None, str]:
-    """Return Welch's 95 % interval of a line over the steps of both sides, and what it says.
-
-    The unit is the step: it tells noise inside these two recordings, not differences between machines or processes.
-    """
-    samples = [s for s in (_sums(a, group.a_rows), _sums(b, group.b_rows)) if s is not None and len(s) > 1]
-    if len(samples) < 2:
-        return None, None, "one sample"
-    from scipy.special import stdtrit
-
-    parts = [float(np.var(s, ddof=1)) / len(s) for s in samples]
-    error = float(np.sqrt(sum(parts)))
-    if error == 0:
-        return difference, difference, "effect" if difference else "noise"
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, samples, strict=True))
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
-    return difference - half, difference + half, "effect" if abs(difference) > half else "noise"
-
-
-def _sums(step: TypicalStep, rows: list[int]) -> Array | None:
-    if step.samples_ns is None or step.gap_samples_ns is None:
-        return None
-    total: Array = step.samples_ns[:, rows].sum(axis=1) + step.gap_samples_ns[:, rows].sum(axis=1)
-    return total
-
-
-def _class_of(a: StepKernels, b: StepKernels, row_a: int, row_b: int) -> str:
-    """Name the kernel that a line of the alignment is: by what is the same on both sides."""
-    name_a = normal_name(a.names[a.name[row_a]]) if row_a >= 0 else ""
-    name_b = normal_name(b.names[b.name[row_b]]) if row_b >= 0 else ""
-    if row_a < 0 or row_b < 0 or name_a == name_b:
-        return name_a or name_b
-    return f"{name_a} → {name_b}"
-
-
-def line_keys(a: StepKernels, b: StepKernels, by: str) -> Callable[[int, int], str]:
-    """Return the function from a line of the alignment (its two rows) to the key of its ledger line."""
+def line_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array, by: str) -> _Keys:
+    """Return, for each line of the alignment, the code of its key in a ledger, and the keys."""
     if by == "kernel":
-        return lambda row_a, row_b: _class_of(a, b, row_a, row_b)
+        return _kernel_keys(a, b, rows_a, rows_b)
     if by == "layer":
-
-        def layer(row_a: int, row_b: int) -> str:
-            number = int(a.layer[row_a]) if row_a >= 0 else int(b.layer[row_b])
-            return f"layer {number}" if number >= 0 else "outside the layers"
-
-        return layer
+        number = np.where(rows_a >= 0, _taken(a.layer, rows_a), _taken(b.layer, rows_b))
+        values, code = np.unique(number, return_inverse=True)
+        return code.reshape(-1), tuple(f"layer {n}" if n >= 0 else "outside the layers" for n in values.tolist())
     columns = {
         "category": (a.category, a.categories, b.category, b.categories),
         "operator": (a.operator, a.operators, b.operator, b.operators),
         "frame": (a.frame, a.frames, b.frame, b.frames),
     }
     codes_a, words_a, codes_b, words_b = columns[by]
+    return _named(
+        np.where(rows_a >= 0, _taken(codes_a, rows_a), -1),
+        np.where(rows_b >= 0, _taken(codes_b, rows_b), -1),
+        lambda x, y: (words_a[x] if x >= 0 else "") or (words_b[y] if y >= 0 else "") or f"(no {by} known)",
+    )
 
-    def word(row_a: int, row_b: int) -> str:
-        own = words_a[codes_a[row_a]] if row_a >= 0 else ""
-        return own or (words_b[codes_b[row_b]] if row_b >= 0 else "") or f"(no {by} known)"
 
-    return word
+def _kernel_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array) -> _Keys:
+    """Name the kernel that each line of the alignment is: by what is the same on both sides."""
+
+    def word(x: int, y: int) -> str:
+        name_a = normal_name(a.names[x]) if x >= 0 else ""
+        name_b = normal_name(b.names[y]) if y >= 0 else ""
+        return name_a or name_b if x < 0 or y < 0 or name_a == name_b else f"{name_a} → {name_b}"
+
+    name_a = np.where(rows_a >= 0, _taken(a.name, rows_a), -1)
+    name_b = np.where(rows_b >= 0, _taken(b.name, rows_b), -1)
+    return _named(name_a, name_b, word)
+
+
+def _taken(values: Array, rows: Array) -> Array:
+    """Return the values of some rows; of a row that is none, whatever."""
+    return values[np.maximum(rows, 0)] if len(values) else np.full(len(rows), -1)
+
+
+def _named(x: Array, y: Array, word: Callable[[int, int], str]) -> _Keys:
+    """Return codes of the words of pairs of codes, and the words."""
+    wide = np.int64(int(y.max(initial=0)) + 2)
+    pairs, code = np.unique((x.astype(np.int64) + 1) * wide + y + 1, return_inverse=True)
+    words = [word(int(pair // wide) - 1, int(pair % wide) - 1) for pair in pairs]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(words))}
+    return np.array([numbers[key] for key in words], dtype=np.int64)[code.reshape(-1)], tuple(numbers)
 
 
 def headline(diff: TimelineDiff) -> str:

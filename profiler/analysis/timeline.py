@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
-from tokprof.profiler.record import Array, Note, Trace, TraceCounts, TypicalStep
+from tokprof.profiler.record import Array, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
 from tokprof.profiler.trace.steps import Timeline, typical_steps
 
 
@@ -30,6 +31,35 @@ class StreamTotal:
     stream: int
     kernel_count: int
     busy_ms: float  # the union of its kernels
+    gap_ms: float  # between its first start and its last end, without any
+    overlap_ms: float  # of its busy time, in which another stream was busy as well
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapTotal:
+    """The idle time of a typical step that one cause explains."""
+
+    cause: str
+    gap_ms: float
+    count: int
+    owners: tuple[tuple[str, float], ...]  # (call, operator and frame; copy; or stream, milliseconds), largest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLine:
+    """A kernel of a typical step, or the same kernel of each of several equal layers."""
+
+    layer: int | None  # the first of the layers it stands in; None outside them
+    repeat_count: int  # layers it stands in
+    name: str
+    category: str
+    operator: str
+    stream: int
+    duration_us: float  # median over the layers of the medians over the steps
+    spread: float | None  # over the steps: standard deviation of its time over the mean; None with one step
+    total_ms: float  # in the whole step
+    gap_ms: float  # idle time right before it, in the whole step
+    gap_cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +76,9 @@ class StepTotal:
     busy_ms: float
     overlap_ms: float
     spread: float | None  # standard deviation of the wall time over its mean
-    gap_ms: tuple[tuple[str, float], ...]  # idle time by cause
+    gaps: tuple[GapTotal, ...]
+    lines: tuple[StepLine, ...]  # in the order of time, repeated layers folded; the heaviest where there are more
+    line_count: int  # of all lines
     category_ms: tuple[tuple[str, float], ...]
     confidence: float
     evidence: str
@@ -72,10 +104,16 @@ class Analysis:
     notes: tuple[Note, ...]
 
 
-def analyze(trace: Trace, line: Timeline, *, top: int = 15) -> Analysis:
-    """Sum up a trace. Busy time is the union of intervals, never a sum of durations."""
+def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 15) -> Analysis:
+    """Sum up a trace. Busy time is the union of intervals, never a sum of durations.
+
+    With the ``run`` it belongs to, the typical steps are put to the times of the clean pass; all else stays as traced.
+    """
     work = line.work
-    steps = typical_steps(trace, line=line)
+    steps, notes = typical_steps(trace, line=line), trace.notes
+    if run is not None:
+        steps, said = at_clean_times([steps], [run])
+        notes = (*notes, *said)
     span_ns = int(work.end_ns.max() - work.start_ns.min()) if len(work) else 0
     busy_ns = union_ns(work.start_ns, work.end_ns)
     queue = queue_lengths(line.launched_ns, work.start_ns) if not line.on_cpu else None
@@ -92,8 +130,8 @@ def analyze(trace: Trace, line: Timeline, *, top: int = 15) -> Analysis:
         streams=_streams(line),
         categories=_by_category(line),
         kernels=_kernel_totals(line, top),
-        steps=tuple(_step_total(step) for step in steps),
-        notes=trace.notes,
+        steps=tuple(_step_total(step, top) for step in steps),
+        notes=notes,
     )
 
 
@@ -121,12 +159,27 @@ def queue_lengths(launched_ns: Array, start_ns: Array) -> Array:
 
 def _streams(line: Timeline) -> tuple[StreamTotal, ...]:
     work = line.work
-    keys = np.stack([work.device.astype(np.int64), work.stream], axis=1)
+    if not len(work):
+        return ()
+    streams, code = np.unique(work.stream, return_inverse=True)
+    keys = work.device.astype(np.int64) * len(streams) + code.reshape(-1)
+    everything = union_ns(work.start_ns, work.end_ns)
     totals = []
-    for device, stream in np.unique(keys, axis=0).tolist():
-        rows = (work.device == device) & (work.stream == stream)
-        busy = union_ns(work.start_ns[rows], work.end_ns[rows]) / 1e6
-        totals.append(StreamTotal(device=device, stream=stream, kernel_count=int(rows.sum()), busy_ms=busy))
+    for key in np.unique(keys).tolist():
+        own = keys == key
+        start, end = work.start_ns[own], work.end_ns[own]
+        busy = union_ns(start, end)
+        others = union_ns(work.start_ns[~own], work.end_ns[~own])
+        totals.append(
+            StreamTotal(
+                device=key // len(streams),
+                stream=int(streams[key % len(streams)]),
+                kernel_count=int(own.sum()),
+                busy_ms=busy / 1e6,
+                gap_ms=(int(end.max() - start.min()) - busy) / 1e6,
+                overlap_ms=(busy + others - everything) / 1e6,
+            )
+        )
     return tuple(sorted(totals, key=lambda t: -t.busy_ms))
 
 
@@ -164,11 +217,11 @@ def _kernel_totals(line: Timeline, top: int) -> tuple[KernelTotal, ...]:
     return tuple(totals)
 
 
-def _step_total(step: TypicalStep) -> StepTotal:
+def _step_total(step: TypicalStep, top: int) -> StepTotal:
     kernels = step.kernels
-    gaps = np.bincount(kernels.gap_cause, weights=kernels.gap_ns, minlength=len(kernels.gap_causes)) / 1e6
     categories = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories)) / 1e6
     samples = step.wall_samples_ns
+    lines, line_count = folded(step, top)
     return StepTotal(
         phase=None if step.phase is None else str(step.phase),
         step_count=step.step_count,
@@ -180,8 +233,87 @@ def _step_total(step: TypicalStep) -> StepTotal:
         busy_ms=step.busy_ns / 1e6,
         overlap_ms=step.overlap_ns / 1e6,
         spread=None if samples is None else float(np.std(samples, ddof=1) / np.mean(samples)),
-        gap_ms=_largest(kernels.gap_causes, gaps),
+        gaps=_gap_totals(step, top),
+        lines=lines,
+        line_count=line_count,
         category_ms=_largest(kernels.categories, categories),
         confidence=step.confidence,
         evidence=step.evidence,
+    )
+
+
+def _gap_totals(step: TypicalStep, top: int) -> tuple[GapTotal, ...]:
+    kernels = step.kernels
+    count = len(kernels.gap_causes)
+    sums = np.bincount(kernels.gap_cause, weights=kernels.gap_ns, minlength=count) / 1e6
+    owner = kernels.gap_owner if kernels.gap_owner is not None else np.zeros(len(kernels), dtype=np.int32)
+    owners = kernels.gap_owners or ("",)
+    totals = []
+    for code in np.argsort(-sums, kind="stable"):
+        rows = (kernels.gap_cause == code) & (kernels.gap_ns > 0)
+        if not rows.any():
+            continue
+        own = np.bincount(owner[rows], weights=kernels.gap_ns[rows], minlength=len(owners)) / 1e6
+        totals.append(
+            GapTotal(
+                cause=kernels.gap_causes[code] or "idle in some steps only",
+                gap_ms=float(sums[code]),
+                count=int(rows.sum()),
+                owners=tuple(entry for entry in _largest(owners, own)[:top] if entry[0]),
+            )
+        )
+    return tuple(totals)
+
+
+def folded(step: TypicalStep, top: int) -> tuple[tuple[StepLine, ...], int]:
+    """Return the ``top`` heaviest lines of a typical step in the order of time, and how many lines there are.
+
+    Layers of one kernel sequence share their lines.
+    """
+    kernels = step.kernels
+    blocks = [*_equal_layers(kernels), np.flatnonzero(kernels.layer < 0).reshape(1, -1)]  # (layers, kernels of each)
+    weight = np.concatenate([(kernels.duration_ns + kernels.gap_ns)[block].sum(axis=0) for block in blocks])
+    first = np.concatenate([block[0] for block in blocks])
+    of_block = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks])
+    begins = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    chosen = np.argsort(-weight, kind="stable")[:top]
+    # A block stands where its first layer does.
+    place = np.array([blocks[k][0, 0] if k < len(blocks) - 1 else -1 for k in of_block[chosen]])
+    order = np.lexsort((first[chosen], np.where(place >= 0, place, first[chosen])))
+    lines = [_line_of(step, blocks[of_block[i]][:, i - begins[of_block[i]]]) for i in chosen[order].tolist()]
+    return tuple(lines), len(first)
+
+
+def _equal_layers(kernels: StepKernels) -> list[Array]:
+    """Return the rows of layers with the same kernels, shape (layers, kernels of each), for each such group."""
+    order = np.argsort(kernels.layer, kind="stable")
+    order = order[kernels.layer[order] >= 0]
+    if not len(order):
+        return []
+    _, first = np.unique(kernels.layer[order], return_index=True)
+    groups: dict[bytes, list[Array]] = {}
+    for rows in np.split(order, first[1:]):
+        groups.setdefault(kernels.name[rows].tobytes(), []).append(rows)
+    return [np.stack(rows) for rows in groups.values()]
+
+
+def _line_of(step: TypicalStep, rows: Array) -> StepLine:
+    kernels = step.kernels
+    spread = None
+    if step.samples_ns is not None and len(step.samples_ns) > 1:
+        times = step.samples_ns[:, rows].sum(axis=1)
+        spread = float(np.std(times, ddof=1) / np.mean(times)) if times.any() else 0.0
+    row, widest = int(rows[0]), rows[int(kernels.gap_ns[rows].argmax())]
+    return StepLine(
+        layer=int(kernels.layer[row]) if kernels.layer[row] >= 0 else None,
+        repeat_count=len(rows),
+        name=kernels.names[kernels.name[row]],
+        category=kernels.categories[kernels.category[row]],
+        operator=kernels.operators[kernels.operator[row]],
+        stream=int(kernels.stream[row]),
+        duration_us=float(np.median(kernels.duration_ns[rows])) / 1e3,
+        spread=spread,
+        total_ms=float(kernels.duration_ns[rows].sum()) / 1e6,
+        gap_ms=float(kernels.gap_ns[rows].sum()) / 1e6,
+        gap_cause=kernels.gap_causes[kernels.gap_cause[widest]],
     )

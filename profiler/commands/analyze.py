@@ -9,7 +9,8 @@ import typer
 from tokprof.profiler.errors import InputError
 
 if TYPE_CHECKING:
-    from tokprof.profiler.record import TimelineDiff, Trace
+    from tokprof.profiler.analysis.runs import Recording
+    from tokprof.profiler.record import Note, TimelineDiff, Trace
 
 Categories = Annotated[Path | None, typer.Option(help="TOML file of your own [[rule]] tables, tried before tokprof's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the same as data.")]
@@ -38,9 +39,10 @@ def analyze(
     from tokprof.profiler.trace.steps import kernel_events, timeline
 
     table = rules(categories)
-    content = _read(trace)
+    recording = _recordings(trace)[0]
+    content = recording.trace
     line = timeline(content, table)
-    analysis = analyze_timeline(content, line, top=top)
+    analysis = analyze_timeline(content, line, run=recording.run, top=top)
     if parquet is not None:
         from tokprof.profiler.errors import writing
         from tokprof.profiler.store import write_table
@@ -70,13 +72,18 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two runs or traces kernel by kernel: what got slower, and by how much of the difference."""
+    from dataclasses import replace
+
     from tokprof.profiler.analysis.compare import compare as compare_traces
     from tokprof.profiler.trace.categories import rules
 
     place = html or Path("compare.html")
     if page and place.exists() and not force and html is not None:
         raise InputError(f"{place} exists already; choose another --html or pass --force to replace it")
-    diff = compare_traces(_read(a), _read(b), a_name=str(a), b_name=str(b), table=rules(categories))
+    table = rules(categories)
+    sides = _recordings(a), _recordings(b)
+    diff = compare_traces(*sides, a_name=str(a), b_name=str(b), table=table)
+    diff = replace(diff, notes=(*_unlike(*sides), *diff.notes))
     if as_json:
         _print_json(_as_data(diff))
     else:
@@ -97,6 +104,37 @@ def _read(path: Path) -> "Trace":
     from tokprof.profiler.trace.reader import read_trace
 
     return read_trace(path)
+
+
+def _recordings(path: Path) -> "list[Recording]":
+    """Return the trace of a file, or the trace of each process of a run folder with its run."""
+    from tokprof.profiler.analysis.runs import Recording
+    from tokprof.profiler.store import is_run_folder, load_runs, run_folders
+
+    if not is_run_folder(path):
+        return [Recording(trace=_read(path))]
+    folders = run_folders(path)
+    return [Recording(trace=_read(folder), run=run) for folder, run in zip(folders, load_runs(path), strict=True)]
+
+
+def _unlike(a: "list[Recording]", b: "list[Recording]") -> "tuple[Note, ...]":
+    """Say in what the fingerprints of two runs differ: what else may be behind a difference of their times."""
+    from tokprof.profiler.environment import differences, fingerprint
+    from tokprof.profiler.record import Note
+
+    if a[0].run is None or b[0].run is None:
+        return ()
+    found = differences(fingerprint(a[0].run), fingerprint(b[0].run))
+    if not found:
+        return ()
+    listed = "; ".join(f"{key}: {mine} → {other}" for key, mine, other in found)
+    return (
+        Note(
+            code="fingerprint-differs",
+            message=f"A and B differ in more than what is compared: {listed}",
+            advice="a difference of times may come from any of these",
+        ),
+    )
 
 
 def _as_data(diff: "TimelineDiff") -> dict[str, object]:

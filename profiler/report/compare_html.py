@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline, line_keys
+from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import writing
 from tokprof.profiler.record import PhaseDiff, StepKernels, TimelineDiff, TraceCounters, TypicalStep
 
@@ -60,12 +60,6 @@ def page_data(diff: TimelineDiff) -> dict[str, Any]:
 
 
 def _phase_data(diff: PhaseDiff) -> dict[str, Any]:
-    keys: dict[str, list[int]] = {}
-    for by, lines in diff.ledgers:
-        number = {line.key: index for index, line in enumerate(lines)}
-        key_of = line_keys(diff.a.kernels, diff.b.kernels, by)
-        rows = zip(diff.a_row.tolist(), diff.b_row.tolist(), strict=True)
-        keys[by] = [number[key_of(row_a, row_b)] for row_a, row_b in rows]
     return {
         "name": str(diff.phase) if diff.phase else "step of unknown phase",
         "a": _side_data(diff.a),
@@ -73,7 +67,7 @@ def _phase_data(diff: PhaseDiff) -> dict[str, Any]:
         "a_row": diff.a_row.tolist(),
         "b_row": diff.b_row.tolist(),
         "ledgers": {by: [_line_data(line) for line in lines] for by, lines in diff.ledgers},
-        "line_of": keys,
+        "line_of": {by: lines.tolist() for by, lines in diff.line_of},
         "groupings": list(GROUPINGS),
         "side_by_side": SIDE_BY_SIDE,
         "residual": _micro(diff.residual_ns),

@@ -7,9 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.compare import headline
-from tokprof.profiler.analysis.timeline import Analysis, StepTotal
+from tokprof.profiler.analysis.timeline import Analysis, GapTotal, StepTotal
 from tokprof.profiler.record import LedgerLine, PhaseDiff, TimelineDiff
 from tokprof.profiler.report.text import notes_text, quantity
+
+OWNERS = 3  # of each cause of gaps, that are listed
 
 
 def print_analysis(analysis: Analysis, console: Console) -> None:
@@ -32,7 +34,7 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
         _print_step(step, console)
     console.print()
     console.print(_kernel_table(analysis, console.width))
-    if len(analysis.streams) > 1:
+    if analysis.streams:
         console.print()
         console.print(_stream_table(analysis))
     if analysis.notes:
@@ -67,15 +69,60 @@ def _print_step(step: StepTotal, console: Console) -> None:
     shared = f"{step.sampled_step_count} of {step.step_count} steps share this sequence"
     console.print(Text(f"  {shared} of {step.kernel_count} kernels{layers}"))
     console.print(Text(f"  by {step.evidence}; confidence {step.confidence:.0%}", style="dim"))
-    for title, values in (("by category", step.category_ms), ("idle", step.gap_ms)):
-        if values:
-            listed = ", ".join(f"{word or 'before the first'} {quantity(value, 'ms')}" for word, value in values[:6])
-            console.print(Text(f"  {title}: {listed}"))
+    if step.category_ms:
+        listed = ", ".join(f"{word} {quantity(value, 'ms')}" for word, value in step.category_ms)
+        console.print(Text(f"  by category: {listed}"))
+    idle = sum(gap.gap_ms for gap in step.gaps)
+    console.print(
+        Text(f"  busy {quantity(step.busy_ms, 'ms')}, idle {quantity(idle, 'ms')}, ")
+        + Text(f"side by side {quantity(step.overlap_ms, 'ms')}")
+    )
+    if step.gaps:
+        console.print(_gap_table(step.gaps))
+    console.print(_step_table(step, console.width))
+
+
+def _gap_table(gaps: Sequence[GapTotal]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 2))
+    table.add_column("idle by cause", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("gaps", justify="right", no_wrap=True)
+    table.add_column("owned by", overflow="fold")
+    for gap in gaps:
+        owners = gap.owners[:OWNERS] or (("", 0.0),)
+        for number, (owner, value) in enumerate(owners):
+            named = Text(f"{quantity(value, 'ms')}  {owner}" if owner else "", style="dim")
+            head = (Text(gap.cause), quantity(gap.gap_ms, "ms"), f"{gap.count:,}") if number == 0 else ("", "", "")
+            table.add_row(*head, named)
+    return table
+
+
+def _step_table(step: StepTotal, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 1))
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("the step in order", width=max(20, min(76, width - 62)), no_wrap=True, overflow="ellipsis")
+    table.add_column("category", no_wrap=True)
+    for title in ("each µs", "spread", "all ms", "gaps ms"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in step.lines:
+        table.add_row(
+            f"{line.repeat_count} ×" if line.layer is not None else "",
+            Text(line.name),
+            Text(line.category),
+            f"{line.duration_us:,.2f}",
+            f"{line.spread:.1%}" if line.spread is not None else "",
+            f"{line.total_ms:,.3f}",
+            f"{line.gap_ms:,.3f}" if line.gap_ms >= 0.0005 else "",
+        )
+    rest = step.line_count - len(step.lines)
+    if rest:
+        table.add_row("", Text(f"{rest:,} lighter left out (--top)", style="dim"))
+    return table
 
 
 def _kernel_table(analysis: Analysis, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("heaviest", width=max(20, min(72, width - 60)), no_wrap=True, overflow="ellipsis")
+    table.add_column("heaviest in the trace", width=max(20, min(72, width - 62)), no_wrap=True, overflow="ellipsis")
     table.add_column("category", no_wrap=True)
     for name in ("share", "total", "count", "median"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -93,11 +140,14 @@ def _kernel_table(analysis: Analysis, width: int) -> Table:
 
 def _stream_table(analysis: Analysis) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("device", "stream", "kernels", "busy"):
+    for name in ("device", "stream", "kernels", "busy", "gaps", "overlap with others"):
         table.add_column(name, justify="right", no_wrap=True)
     for stream in analysis.streams:
         table.add_row(
-            str(stream.device), str(stream.stream), f"{stream.kernel_count:,}", quantity(stream.busy_ms, "ms")
+            str(stream.device),
+            str(stream.stream),
+            f"{stream.kernel_count:,}",
+            *(quantity(value, "ms") for value in (stream.busy_ms, stream.gap_ms, stream.overlap_ms)),
         )
     return table
 

@@ -12,13 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokprof.profiler.record import Array, DeviceEvents, EventKind, Phase, Trace
+from tokprof.profiler.trace.repeats import repeating_block
 
 STEP_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d+)(?:,step=(\d+))?")
 _SGLANG = re.compile(r"step\[(\w+)")
 _VLLM = re.compile(r"execute_(?:\d+_)?context_(\d+)\(.*\)_generation_(\d+)\(")
 _PROFILER_STEP = re.compile(r"ProfilerStep#?\d+")
-_TRAINING = re.compile(r"backward|_bwd|_bw_|dgrad|wgrad|_grad_|optimizer|adam|multi_tensor_apply", re.IGNORECASE)
-_DECODING = re.compile(r"gemv|splitkv|split_kv|paged_attention|decode|argmax|sampl|combine", re.IGNORECASE)
+_TRAINING = re.compile(r"backward|_bwd|_bw_|wgrad|_grad_|optimizer|adam|multi_tensor_apply", re.IGNORECASE)
+# What only decoding runs: attention over a cache in parts, products with one row, the choice of a token.
+_CACHE_ATTENTION = re.compile(r"split_?kv|flash_?decod|paged_?attention|batch_?decode|decode_attention", re.IGNORECASE)
+_VECTOR_PRODUCT = re.compile(r"gemv|gemmSN|wvSplitK|LLMM1", re.IGNORECASE)
+_CHOICE = re.compile(r"arg_?max|multinomial|(?<!up)(?<!re)(?<!down)(?<!sub)sampl", re.IGNORECASE)
+# What a step does once: a repeated sequence without any of these may be a layer as well.
+_ONCE = re.compile(
+    f"{_CHOICE.pattern}|(?<!rotary_)(?<!rope_)embedding|embs_|index_?select|vectorized_gather|logit", re.IGNORECASE
+)
 
 MINIMUM_PERIODS = 4  # of a sequence that is to be taken for steps
 MAXIMUM_IDLE = 10.0  # longest gap between steps that follow each other, in steps
@@ -82,9 +90,13 @@ def _assigned(
     evidence: str,
     confidence: float,
     *,
-    until_next: bool,
+    until_next: bool | None,
 ) -> Steps | None:
-    """Give each launch the step in whose window it lies; ``until_next`` lets a step reach to the next one's start."""
+    """Give each launch the step in whose window it lies.
+
+    ``until_next`` lets a step reach to the next one's start, so that what follows the annotated forward pass (LM head,
+    sampling) belongs to it; ``None`` does so only where that is at most half as much work as the window holds.
+    """
     if not windows:
         return None
     starts = np.array([w[0] for w in windows], dtype=np.int64)
@@ -95,6 +107,10 @@ def _assigned(
     at = np.searchsorted(starts, launched_ns, side="right") - 1
     inside = known & (at >= 0) & (launched_ns < ends[np.maximum(at, 0)])
     step = np.where(inside, at, -1)
+    if until_next is None:
+        behind = known & (at >= 0) & ~inside
+        own, more = (np.bincount(at[rows], minlength=len(windows)) for rows in (inside, behind))
+        step = np.where(behind & (2 * more <= own)[np.maximum(at, 0)], at, step)
     # Work whose launch the trace lost runs in the order of its stream: it belongs where its predecessor does.
     lost = np.flatnonzero(~known)
     if len(lost) and inside.any():
@@ -120,12 +136,12 @@ def _follows(phases: tuple[Phase | None, ...], step: Array, work: DeviceEvents) 
     rows = np.flatnonzero(step >= 0)
     np.minimum.at(first, step[rows], work.start_ns[rows])
     np.maximum.at(last, step[rows], work.end_ns[rows])
-    length = np.maximum(1, last - first)
+    repeats = np.array([phase is not Phase.PREFILL for phase in phases], dtype=bool)
     follows = np.zeros(count, dtype=bool)
-    for index in range(1, count):
-        idle = first[index] - last[index - 1]
-        repeats = phases[index] is not Phase.PREFILL
-        follows[index] = repeats and last[index - 1] >= 0 and idle <= MAXIMUM_IDLE * length[index]
+    some = last >= 0
+    both = some[1:] & some[:-1] & repeats[1:]
+    idle, length = first[1:][both] - last[:-1][both], np.maximum(1, last - first)[1:][both]
+    follows[1:][both] = idle <= MAXIMUM_IDLE * length
     return follows
 
 
@@ -168,7 +184,7 @@ def _worded(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | Non
         return False if prefill == decode else Phase.PREFILL if prefill else Phase.DECODE
 
     windows = list(_annotations(trace, matches))
-    return _assigned(windows, work, launched_ns, "annotations that say prefill or decode", 0.8, until_next=False)
+    return _assigned(windows, work, launched_ns, "annotations that say prefill or decode", 0.8, until_next=None)
 
 
 def _profiler_steps(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
@@ -187,7 +203,13 @@ def _periodic(work: DeviceEvents) -> Steps | None:
     start, period, count = found
     names = [work.names[code] for code in np.unique(work.name[start : start + period])]
     training = any(_TRAINING.search(name) for name in names)
-    decoding = sum(bool(_DECODING.search(name)) for name in names)
+    cached, vector, choice = (
+        any(pattern.search(name) for name in names) for pattern in (_CACHE_ATTENTION, _VECTOR_PRODUCT, _CHOICE)
+    )
+    decoding = (cached or (vector and choice)) * (cached + vector + choice)
+    if not training and not any(_ONCE.search(name) for name in names):
+        return None  # the layers of one step repeat as well
+    start, count = _turned(work, start, period)
     step = np.full(len(work), -1, dtype=np.int64)
     step[start : start + period * count] = np.repeat(np.arange(count), period)
     if training or not decoding:
@@ -195,10 +217,10 @@ def _periodic(work: DeviceEvents) -> Steps | None:
         evidence, confidence = f"a sequence of {period} kernels that repeats {count} times; {what}", 0.7
         phases: tuple[Phase | None, ...] = (None,) * count
     else:
-        confidence = min(0.9, 0.5 + 0.1 * decoding + (0.1 if start > 0 else 0.0))
+        confidence = min(0.9, 0.5 + 0.1 * decoding + (0.1 if start >= period // 2 else 0.0))
         evidence = f"a sequence of {period} kernels that repeats {count} times, with kernels that only decoding runs"
         phases = (Phase.DECODE,) * count
-        if start >= period // 2:
+        if period // 2 <= start <= 3 * period:  # as much work as one forward pass
             step = np.where(step >= 0, step + 1, -1)
             step[:start] = 0
             phases = (Phase.PREFILL, *phases)
@@ -212,55 +234,37 @@ def _periodic(work: DeviceEvents) -> Steps | None:
     )
 
 
+def _turned(work: DeviceEvents, start: int, period: int) -> tuple[int, int]:
+    """Return where the first whole step begins and how many there are: a repetition alone does not tell its beginning.
+
+    A step ends with the choice of its token, and the device idles the longest before the next; where no kernel tells of
+    that choice, the longest idling alone decides.
+    """
+    codes = work.name
+    same = codes[start + period :] == codes[start:-period]
+    differs = np.flatnonzero(~same)
+    length = period + (int(differs[0]) if len(differs) else len(same))
+    reach = np.maximum.accumulate(work.end_ns[start : start + length])
+    idle = np.maximum(0, work.start_ns[start + 1 : start + length] - reach[:-1])
+    idle = np.append(idle[period - 1 : period], idle)  # of the very first, that of the next of its kind
+    whole = length // period * period
+    before = np.median(idle[:whole].reshape(-1, period), axis=0)
+    choosing = [bool(_CHOICE.search(work.names[code])) for code in codes[start : start + period]]
+    if any(choosing):
+        last = int(np.flatnonzero(choosing)[-1])
+        places = (last + 1 + np.arange(max(1, period // 4))) % period
+    else:
+        places = np.arange(period)
+    shift = int(places[int(np.argmax(before[places]))])
+    return start + shift, (length - shift) // period
+
+
 def _whole(work: DeviceEvents) -> Steps:
     return Steps(
         phase=(None,),
         start_ns=np.array([-1]),
         follows=np.array([False]),
         step_of_row=np.zeros(len(work), dtype=np.int64),
-        evidence="no annotation and no repetition: the whole time line as one step",
+        evidence="no annotation, and nothing that repeats like steps: the whole time line as one step",
         confidence=0.0 if len(work) else 1.0,
     )
-
-
-def repeating_block(codes: Array, *, minimum_count: int, minimum_share: float = 0.3) -> tuple[int, int, int] | None:
-    """Find the block of codes that repeats right after itself and covers the most.
-
-    Returns its start, its length and how often it stands there in a row; ``None`` where no block repeats
-    ``minimum_count`` times over ``minimum_share`` of the sequence. Of blocks that cover about as much, the shortest
-    wins.
-    """
-    count = len(codes)
-    if count < 2 * minimum_count:
-        return None
-    best: tuple[int, int, int] | None = None
-    covered = 0
-    for period in _candidate_periods(codes, count // minimum_count):
-        same = codes[period:] == codes[:-period]
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], same.view(np.int8), [0]])))
-        starts, lengths = edges[::2], edges[1::2] - edges[::2]
-        if not len(starts):
-            continue
-        longest = int(np.argmax(lengths))
-        repeats = int(lengths[longest]) // period + 1
-        if repeats >= minimum_count and repeats * period > 1.05 * covered:
-            best, covered = (int(starts[longest]), period, repeats), repeats * period
-    return best if covered >= minimum_share * count else None
-
-
-def _candidate_periods(codes: Array, longest: int) -> list[int]:
-    """Return distances between occurrences of the same code, those that rare codes show first; ascending."""
-    values, first, counts = np.unique(codes, return_index=True, return_counts=True)
-    del first
-    periods: set[int] = set()
-    for code in values[np.argsort(counts)][:64]:
-        places = np.flatnonzero(codes == code)
-        if len(places) < 2:
-            continue
-        distances, often = np.unique(np.diff(places), return_counts=True)
-        periods.update(distances[np.argsort(-often)][:4].tolist())
-        # A code that stands several times in a block shows the block as a sum of its distances.
-        for stride in range(2, min(9, len(places))):
-            distances, often = np.unique(places[stride:] - places[:-stride], return_counts=True)
-            periods.update(distances[np.argsort(-often)][:2].tolist())
-    return sorted(p for p in periods if 1 <= p <= longest)

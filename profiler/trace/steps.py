@@ -17,8 +17,10 @@ from tokprof.profiler.record import (
     codes_of,
 )
 from tokprof.profiler.trace.categories import CATEGORIES, Rules, category_codes
-from tokprof.profiler.trace.links import enclosing, parents
-from tokprof.profiler.trace.phases import STEP_LABEL, Steps, find_steps, repeating_block
+from tokprof.profiler.trace.gaps import BETWEEN, GAP_CAUSES, gap_causes, gap_owners, innermost_at, owner_words
+from tokprof.profiler.trace.links import parents
+from tokprof.profiler.trace.phases import STEP_LABEL, Steps, find_steps
+from tokprof.profiler.trace.repeats import layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +154,8 @@ def _assigned(trace: Trace, at_ns: Array, *, name: Array, names: tuple[str, ...]
 
 # ----------------------------------------------------------------------------------------------------- typical steps
 
-GAP_CAUSES = ("", "host: launched late", "host: synchronised", "memory copy", "device", "host", "unknown")
-_LATE, _SYNCHRONISED, _COPY, _DEVICE, _HOST, _UNKNOWN = range(1, len(GAP_CAUSES))
-_SYNCHRONISING = ("Synchronize", "cudaMemcpy", "hipMemcpy", "EventQuery", "StreamQuery")
-LAYER_MINIMUM = 3
+# A repeated block of nothing but these is no layer.
+_SMALL_WORK = ("elementwise", "copy", "embedding/sampling", "collective")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -174,7 +174,8 @@ def timeline(trace: Trace, table: Rules | None = None) -> Timeline:
     """Return the device work of a trace (the computing operators where no device was traced) and its steps."""
     work = trace.device.select(trace.device.kind <= EventKind.COLLECTIVE)
     if len(work):
-        launched = np.where(work.launch >= 0, trace.host.start_ns[np.maximum(work.launch, 0)], -1)
+        known = work.launch >= 0
+        launched = np.where(known, trace.host.start_ns[np.maximum(work.launch, 0)], -1) if known.any() else work.launch
         category = category_codes(work.names, work.kind, work.name, table)
         operator, on_cpu = work.operator, False
     else:
@@ -209,69 +210,91 @@ def _as_device_work(host: HostEvents) -> DeviceEvents:
 def typical_steps(trace: Trace, table: Rules | None = None, line: Timeline | None = None) -> tuple[TypicalStep, ...]:
     """Return the median prefill and the median decode step, kernel by kernel; or the step of unknown phase.
 
-    Steps of one phase are grouped by their exact kernel sequence; the largest group (of equal ones that of the median
-    time) is the typical one, and its spread is over its own steps.
+    Steps of one phase are grouped by what each stream ran, in its order; the largest group (of equal ones that of the
+    median time) is the typical one, and its spread is over its own steps.
     """
     line = line or timeline(trace, table)
+    rows_of = _rows_by_step(line)
     found: list[TypicalStep] = []
     for phase in (Phase.PREFILL, Phase.DECODE, None):
-        numbers = [i for i, p in enumerate(line.steps.phase) if p is phase]
-        rows = _rows_by_step(line, numbers)
+        rows = {i: rows_of[i] for i, p in enumerate(line.steps.phase) if p is phase and i in rows_of}
         if rows:
-            found.append(_typical(trace, line, phase, rows))
+            found.append(_typical(trace, line, phase, rows, rows_of))
     return tuple(found)
 
 
-def _rows_by_step(line: Timeline, numbers: list[int]) -> dict[int, Array]:
-    order = np.argsort(line.steps.step_of_row, kind="stable")
-    sorted_steps = line.steps.step_of_row[order]
-    found = {}
-    for number in numbers:
-        low, high = np.searchsorted(sorted_steps, [number, number + 1])
-        if high > low:
-            found[number] = order[low:high]  # stable: still in the order of start
-    return found
+def _rows_by_step(line: Timeline) -> dict[int, Array]:
+    order = np.argsort(line.steps.step_of_row, kind="stable")  # stable: still in the order of start
+    if not len(order):
+        return {}
+    numbers, first = np.unique(line.steps.step_of_row[order], return_index=True)
+    parts = np.split(order, first[1:])
+    return {int(number): part for number, part in zip(numbers, parts, strict=True) if number >= 0}
 
 
-def _typical(trace: Trace, line: Timeline, phase: Phase | None, rows: dict[int, Array]) -> TypicalStep:
+def _typical(
+    trace: Trace, line: Timeline, phase: Phase | None, rows: dict[int, Array], rows_of: dict[int, Array]
+) -> TypicalStep:
+    work = line.work
     groups: dict[bytes, list[int]] = {}
+    by_stream: dict[int, Array] = {}  # the place in time of each kernel, in the order of streams
     for number, members in rows.items():
-        groups.setdefault(line.work.name[members].tobytes(), []).append(number)
-    starts = {number: _step_start(line, number, members) for number, members in rows.items()}
-    ends = {number: int(line.work.end_ns[members].max()) for number, members in rows.items()}
-    middle = float(np.median([ends[n] - starts[n] for n in rows]))
-    group = max(
-        groups.values(), key=lambda g: (len(g), -abs(float(np.median([ends[n] - starts[n] for n in g])) - middle))
-    )
-    matrix = np.stack([rows[number] for number in group])  # (steps, kernels)
-    begin = np.array([starts[number] for number in group])[:, None]
-    start, duration = line.work.start_ns[matrix], line.work.duration_ns[matrix]
+        order = np.argsort(work.stream[members], kind="stable")
+        by_stream[number] = order
+        key = work.stream[members[order]].tobytes() + work.name[members[order]].tobytes()
+        groups.setdefault(key, []).append(number)
+    begun = {number: _begin(line, number, rows_of) for number in rows}
+    walls = {number: int(work.end_ns[members].max()) - begun[number][0] for number, members in rows.items()}
+    middle = float(np.median(list(walls.values())))
+    group = max(groups.values(), key=lambda g: (len(g), -abs(float(np.median([walls[n] for n in g])) - middle)))
+
+    matrix = np.stack([rows[number] for number in group])  # (steps, kernels), each in its own order of time
+    begin = np.array([begun[number][0] for number in group])[:, None]
+    last = np.array([begun[number][1] for number in group])[:, None]
+    start, duration = work.start_ns[matrix], work.duration_ns[matrix]
     reach = np.maximum.accumulate(start + duration, axis=1)
     before = np.concatenate([begin, reach[:, :-1]], axis=1)
     gap = np.maximum(0, start - before)
+    holder = np.maximum.accumulate(np.where(start + duration >= reach, np.arange(matrix.shape[1]), 0), axis=1)
+    previous = np.concatenate([last, np.take_along_axis(matrix, holder[:, :-1], axis=1)], axis=1)
     wall = reach[:, -1] - begin[:, 0]
     busy = wall - gap.sum(axis=1)
     overlap = duration.sum(axis=1) - busy
-    first = matrix[0]
-    names, operators, frames = line.work.names, *_host_names(trace, line, first)
-    cause = _gap_causes(trace, line, matrix, gap, before)
+
+    # The same kernel of every step stands in one column; columns in the order of their median start.
+    place = np.stack([by_stream[number] for number in group])
+    columns = np.argsort(np.median(np.take_along_axis(start - begin, place, axis=1), axis=0), kind="stable")
+    place = place[:, columns]
+
+    def sorted_columns(values: Array) -> Array:
+        return np.take_along_axis(values, place, axis=1)
+
+    matrix, duration, gap = sorted_columns(matrix), sorted_columns(duration), sorted_columns(gap)
+    before, previous = sorted_columns(before), sorted_columns(previous)
+    middle_step = int(np.argmin(np.abs(wall - np.median(wall))))
+    cause, owner, owners = _gaps(trace, line, matrix, gap, before, previous, middle_step)
+    sample = matrix[middle_step]
+    (operator, operators), (frame, frames) = _host_names(trace, line, sample)
+    small = np.isin(line.category[sample], [CATEGORIES.index(word) for word in _SMALL_WORK])
     several = len(group) > 1
     kernels = StepKernels(
-        name=line.work.name[first],
-        category=line.category[first],
-        operator=operators[0],
-        frame=frames[0],
-        layer=layers(line.work.name[first]),
-        stream=line.work.stream[first],
-        start_ns=np.median(start - begin, axis=0),
+        name=work.name[sample],
+        category=line.category[sample],
+        operator=operator,
+        frame=frame,
+        layer=layers(work.name[sample], ~small),
+        stream=work.stream[sample],
+        start_ns=np.median(sorted_columns(start - begin), axis=0),
         duration_ns=np.median(duration, axis=0),
         gap_ns=np.median(gap, axis=0),
         gap_cause=cause,
-        names=names,
+        gap_owner=owner,
+        names=work.names,
         categories=CATEGORIES,
-        operators=operators[1],
-        frames=frames[1],
+        operators=operators,
+        frames=frames,
         gap_causes=GAP_CAUSES,
+        gap_owners=owners,
     )
     return TypicalStep(
         phase=phase,
@@ -289,15 +312,52 @@ def _typical(trace: Trace, line: Timeline, phase: Phase | None, rows: dict[int, 
     )
 
 
-def _step_start(line: Timeline, number: int, members: Array) -> int:
-    """A step that follows another begins where that one's work ended; else at its first kernel, on a CPU its call."""
-    if line.steps.follows[number]:
-        previous = np.flatnonzero(line.steps.step_of_row == number - 1)
-        if len(previous):
-            return min(int(line.work.end_ns[previous].max()), int(line.work.start_ns[members[0]]))
+def _begin(line: Timeline, number: int, rows_of: dict[int, Array]) -> tuple[int, int]:
+    """Return when a step begins, and the row that ended then (-1: none).
+
+    A step that follows another begins where that one's work ended; else at its first kernel, on a CPU its call.
+    """
+    first = int(line.work.start_ns[rows_of[number][0]])
+    if line.steps.follows[number] and number - 1 in rows_of:
+        before = rows_of[number - 1]
+        last = before[int(np.argmax(line.work.end_ns[before]))]
+        return min(int(line.work.end_ns[last]), first), int(last)
     if line.on_cpu and line.steps.start_ns[number] >= 0:
-        return int(line.steps.start_ns[number])
-    return int(line.work.start_ns[members[0]])
+        return int(line.steps.start_ns[number]), -1
+    return first, -1
+
+
+def _gaps(
+    trace: Trace, line: Timeline, matrix: Array, gap: Array, before: Array, previous: Array, middle_step: int
+) -> tuple[Array, Array, tuple[str, ...]]:
+    """Return the cause that cost the most before each kernel over the steps, and who owns the gap then.
+
+    All arrays have the shape (steps, kernels). Owners are those of the step of the median time, where it shows the same
+    cause, else of the step with the longest such gap.
+    """
+    columns = np.arange(matrix.shape[1])
+    if line.on_cpu:
+        cause = np.where(np.median(gap, axis=0) > 0, BETWEEN, 0).astype(np.int8)
+        rows = matrix[middle_step]
+        middle = line.work.start_ns[rows] - gap[middle_step] // 2
+        inside = {}
+        for kind in (EventKind.OPERATOR, EventKind.PYTHON):
+            inside[kind] = np.full(len(rows), -1, dtype=np.int64)
+            idle = np.flatnonzero(cause)
+            found = innermost_at(trace.host, kind, line.work.thread[rows[idle]], middle[idle])
+            inside[kind][idle] = np.where(found >= 0, trace.host.name[np.maximum(found, 0)], -1)
+        owner, words = owner_words(trace.host, operator=inside[EventKind.OPERATOR], frame=inside[EventKind.PYTHON])
+        return cause, owner, words
+    causes, wait = gap_causes(trace.host, line.work, matrix, before, gap, previous)
+    cost = np.stack([np.where(causes == code, gap, 0).sum(axis=0) for code in range(len(GAP_CAUSES))])
+    cause = np.where(cost.max(axis=0) > 0, cost.argmax(axis=0), 0).astype(np.int8)
+    shown = np.where(causes == cause, gap, -1).argmax(axis=0)
+    shown = np.where(causes[middle_step] == cause, middle_step, shown)
+    owner, owners = gap_owners(
+        trace.host, line.work, matrix[shown, columns], cause, before[shown, columns], wait[shown, columns],
+        previous[shown, columns],
+    )  # fmt: skip
+    return cause, owner, owners
 
 
 def _host_names(
@@ -305,45 +365,15 @@ def _host_names(
 ) -> tuple[tuple[Array, tuple[str, ...]], tuple[Array, tuple[str, ...]]]:
     """Return operator codes with their names, and codes and names of the innermost Python frame of each launch."""
     host = trace.host
+    names = ("", *host.names)
+    if not len(host):
+        return (np.zeros(len(rows), dtype=np.int32), names), (np.zeros(len(rows), dtype=np.int32), names)
     operator = np.where(line.operator[rows] >= 0, host.name[np.maximum(line.operator[rows], 0)] + 1, 0)
     called = line.operator[rows] if line.on_cpu else line.work.launch[rows]
     frame = np.zeros(len(rows), dtype=np.int32)
     known = np.flatnonzero(called >= 0)
-    if len(known) and (host.kind == EventKind.PYTHON).any():
-        around = enclosing(host, called[known], EventKind.PYTHON)
+    if len(known):
+        call = called[known]
+        around = innermost_at(host, EventKind.PYTHON, host.thread[call], host.start_ns[call])
         frame[known] = np.where(around >= 0, host.name[np.maximum(around, 0)] + 1, 0)
-    names = ("", *host.names)
     return (operator, names), (frame, names)
-
-
-def _gap_causes(trace: Trace, line: Timeline, matrix: Array, gap: Array, before: Array) -> Array:
-    """Return the commonest cause of the idle time before each kernel, over the steps."""
-    if line.on_cpu:
-        return np.where(np.median(gap, axis=0) > 0, _HOST, 0)
-    host = trace.host
-    waits = np.array([any(word in name for word in _SYNCHRONISING) for name in host.names] + [False])
-    rows = np.flatnonzero((host.kind == EventKind.RUNTIME) & waits[host.name])
-    wait_end = np.maximum.accumulate(host.end_ns[rows]) if len(rows) else np.array([], dtype=np.int64)
-    wait_start = host.start_ns[rows]
-    launched = line.launched_ns[matrix]
-    late = launched > before
-    # A wait that ended between the device's last work and the launch held the host up.
-    at = np.searchsorted(wait_start, launched.ravel(), side="right") - 1
-    held = np.zeros(launched.size, dtype=bool)
-    if len(rows):
-        held = (at >= 0) & (wait_end[np.maximum(at, 0)] >= before.ravel())
-    copies = np.isin(line.work.kind[matrix], (EventKind.MEMCPY, EventKind.MEMSET))
-    cause = np.where(late, np.where(held.reshape(late.shape), _SYNCHRONISED, _LATE), np.where(copies, _COPY, _DEVICE))
-    cause = np.where(launched < 0, _UNKNOWN, cause)
-    cause = np.where(gap > 0, cause, 0)
-    return np.array([np.bincount(column, minlength=len(GAP_CAUSES)).argmax() for column in cause.T], dtype=np.int8)
-
-
-def layers(names: Array) -> Array:
-    """Return the layer of each kernel of a step, by the block of names that repeats; -1 outside it."""
-    layer = np.full(len(names), -1, dtype=np.int32)
-    found = repeating_block(names, minimum_count=LAYER_MINIMUM)
-    if found is not None:
-        start, period, count = found
-        layer[start : start + period * count] = np.repeat(np.arange(count), period)
-    return layer

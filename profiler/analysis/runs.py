@@ -1,0 +1,168 @@
+"""Typical steps of tokprof's own runs, at the speed of the clean pass.
+
+The profiled pass tells which kernels a step is made of and how they share its time; how long a step takes, the clean
+pass tells. On a GPU kernels keep their durations and the gaps take the rest; on a CPU the profiler stretches the
+operators themselves, so everything is scaled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tokprof.profiler.record import Array, Note, NoteLevel, PassKind, Phase, Run, Trace, TypicalStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recording:
+    """One trace, and the run it belongs to (``None``: a trace of anyone's)."""
+
+    trace: Trace
+    run: Run | None = None
+
+
+def at_clean_times(
+    found: Sequence[tuple[TypicalStep, ...]], runs: Sequence[Run]
+) -> tuple[tuple[TypicalStep, ...], tuple[Note, ...]]:
+    """Put each process's typical steps to the time of its clean pass, and make one of those of a phase.
+
+    Steps of several processes become the means of the processes' medians, which are its samples.
+    """
+    notes: list[Note] = []
+    steps = []
+    for phase in dict.fromkeys(step.phase for own in found for step in own):
+        pairs = []
+        for own, run in zip(found, runs, strict=True):
+            step = next((s for s in own if s.phase is phase), None)
+            wall = clean_wall_ns(run, phase) if phase is not None else None
+            if step is not None and wall is not None:
+                pairs.append((step, clean_step(step, wall, on_cpu=run.environment.device.kind == "cpu")))
+        if pairs:
+            steps.append(_pooled([after for _, after in pairs], notes))
+            notes.append(_scaling(phase, pairs, on_cpu=runs[0].environment.device.kind == "cpu"))
+        else:
+            notes.append(
+                Note(
+                    code="phase-not-clean",
+                    message=f"{phase or 'a step of unknown phase'} was traced, but the clean pass has no time of it: "
+                    "left out",
+                )
+            )
+    return tuple(steps), tuple(notes)
+
+
+def clean_wall_ns(run: Run, phase: Phase) -> float | None:
+    """Return the clean pass's median time of the steps of a phase that the profiled pass has; ``None`` without them."""
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    same = clean.duration_ns[np.isin(clean.step, profiled.step)]
+    return float(np.median(same)) if len(same) else None
+
+
+def clean_step(step: TypicalStep, wall_ns: float, *, on_cpu: bool) -> TypicalStep:
+    """Return the step as it would take ``wall_ns``.
+
+    On a CPU all times are scaled alike. On a GPU the gaps are, so that they fill what the kernels leave; where the
+    kernels alone take longer than ``wall_ns``, no gap remains and the rest stays a residual.
+    """
+    gaps_ns = step.wall_ns - step.busy_ns
+    if on_cpu:
+        kernel_factor = gap_factor = wall_ns / step.wall_ns if step.wall_ns > 0 else 1.0
+    else:
+        kernel_factor = 1.0
+        gap_factor = max(0.0, wall_ns - step.busy_ns) / gaps_ns if gaps_ns > 0 else 1.0
+    kernels = step.kernels
+    moved = kernels.start_ns * kernel_factor
+    if not on_cpu:
+        moved = kernels.start_ns - (1 - gap_factor) * np.cumsum(kernels.gap_ns)
+    samples, gap_samples = step.samples_ns, step.gap_samples_ns
+    scaled_samples = None if samples is None else samples * kernel_factor
+    scaled_gaps = None if gap_samples is None else gap_samples * gap_factor
+    walls = step.wall_samples_ns
+    if walls is not None and gap_samples is not None:
+        walls = walls * kernel_factor + (gap_factor - kernel_factor) * gap_samples.sum(axis=1)
+    return replace(
+        step,
+        wall_ns=wall_ns,
+        busy_ns=step.busy_ns * kernel_factor,
+        overlap_ns=step.overlap_ns * kernel_factor,
+        kernels=replace(
+            kernels,
+            start_ns=moved,
+            duration_ns=kernels.duration_ns * kernel_factor,
+            gap_ns=kernels.gap_ns * gap_factor,
+        ),
+        samples_ns=scaled_samples,
+        gap_samples_ns=scaled_gaps,
+        wall_samples_ns=walls,
+    )
+
+
+def _pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
+    """Return the mean of the processes' steps, with these as its samples; of one process its step as it is."""
+    if len(steps) == 1:
+        return steps[0]
+    groups: dict[tuple[object, ...], list[TypicalStep]] = {}
+    for step in steps:
+        kernels = step.kernels
+        words = tuple(kernels.names[code] for code in kernels.name.tolist())
+        groups.setdefault((words, kernels.stream.tobytes()), []).append(step)
+    same = max(groups.values(), key=len)
+    first = same[0]
+    if len(same) < len(steps):
+        notes.append(
+            Note(
+                code="processes-differ",
+                message=f"{len(steps) - len(same)} of {len(steps)} processes ran another sequence of kernels in "
+                f"{first.phase or 'the step'} than the others; their lines are not in it",
+            )
+        )
+
+    def column(name: str) -> Array:
+        return np.stack([getattr(step.kernels, name) for step in same])
+
+    durations, gaps = column("duration_ns"), column("gap_ns")
+    walls = np.array([step.wall_ns for step in same])
+    several = len(same) > 1
+    return replace(
+        first,
+        step_count=sum(step.step_count for step in same),
+        sampled_step_count=sum(step.sampled_step_count for step in same),
+        wall_ns=float(walls.mean()),
+        busy_ns=float(np.mean([step.busy_ns for step in same])),
+        overlap_ns=float(np.mean([step.overlap_ns for step in same])),
+        kernels=replace(
+            first.kernels,
+            start_ns=column("start_ns").mean(axis=0),
+            duration_ns=durations.mean(axis=0),
+            gap_ns=gaps.mean(axis=0),
+        ),
+        samples_ns=durations if several else first.samples_ns,
+        gap_samples_ns=gaps if several else first.gap_samples_ns,
+        wall_samples_ns=walls if several else first.wall_samples_ns,
+        sample_unit="process" if several else "step",
+    )
+
+
+def _scaling(phase: Phase | None, pairs: Sequence[tuple[TypicalStep, TypicalStep]], *, on_cpu: bool) -> Note:
+    """Say how far the clean pass's times are from those of the profiled one, and what was scaled."""
+    raw = float(np.mean([before.wall_ns for before, _ in pairs]))
+    wall = float(np.mean([after.wall_ns for _, after in pairs]))
+    if on_cpu:
+        how = f"its operators and gaps are scaled by {wall / raw:.3f}"
+    else:
+        gaps = sum(before.wall_ns - before.busy_ns for before, _ in pairs)
+        left = sum(after.wall_ns - after.busy_ns for _, after in pairs)
+        how = (
+            f"its kernels keep their durations, its gaps are scaled by {max(0.0, left) / gaps:.3f}"
+            if gaps
+            else ("its kernels keep their durations, and it has no gaps")
+        )
+        if left < 0:
+            how += f"; its kernels took {-left / len(pairs) / 1e6:.3f} ms longer than the clean step, which is residual"
+    return Note(
+        code="clean-times",
+        message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {raw / 1e6:.3f} ms under the profiler "
+        f"({raw / wall - 1:+.1%}); {how}",
+        level=NoteLevel.INFO,
+    )
