@@ -8,6 +8,9 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,30 +81,15 @@ def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> Load
         An unknown name, no network, a folder that is no model, a checkpoint that is a pickle, an unknown dtype or
         attention backend. Running out of memory is torch's own error, for the caller to explain.
     """
-    if spec.dtype not in cost.DTYPE_BYTES:
-        raise ModelError(f"dtype {spec.dtype!r}: unknown; choose one of {', '.join(cost.DTYPE_BYTES)}")
-    if spec.attention not in ATTENTIONS:
-        raise ModelError(f"attention {spec.attention!r}: unknown; choose one of {', '.join(ATTENTIONS)}")
-    if spec.adapter is not None:
-        _check_adapter(spec.adapter)
+    source = check(spec)
     entry = find(spec.name)
-    path = Path(spec.name).expanduser()
     if entry is not None:
-        source, place = "zoo", _zoo_place(entry, spec, progress)
-    elif path.suffix == ".gguf":
-        source, place = "gguf", path
-        if not path.is_file():
-            raise ModelError(f"{path}: no such file")
-    elif path.exists():
-        source, place = "folder", path
-        _check_folder(path, weights_wanted=spec.weights == "real")
-    elif spec.name.count("/") == 1 and not spec.name.startswith((".", "/", "~")):
-        source, place = "hub", None
+        place = _zoo_place(entry, spec, progress)
     else:
-        raise ModelError(f"{spec.name!r} is no model of the zoo, no folder and no .gguf file{near_names(spec.name)}")
+        place = None if source == "hub" else Path(spec.name).expanduser()
     hub_id = spec.name if source == "hub" else (entry.hub_id if entry is not None and place is None else None)
-    if hub_id is None:
-        # Nothing below may look for a newer version of what lies on this disk.
+    if hub_id is None or not _hub_in_reach():
+        # Nothing below may look for a newer version of what lies on this disk, or try for a minute in vain.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     with _library_errors(spec, hub_id):
@@ -117,6 +105,40 @@ def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> Load
     if spec.compile:
         model.compile()
     return _described(spec, model, tokenizer, entry.name if entry is not None else spec.name, source, adapter_digest)
+
+
+def check(spec: ModelSpec) -> str:
+    """Return where a model comes from, "zoo", "hub", "folder" or "gguf"; torch is not needed to refuse what is wrong.
+
+    Raises
+    ------
+    ModelError
+        What can be known of an unknown name, dtype or attention backend, of a folder or an adapter without loading it.
+    """
+    if spec.dtype not in cost.DTYPE_BYTES:
+        raise ModelError(f"dtype {spec.dtype!r}: unknown; choose one of {', '.join(cost.DTYPE_BYTES)}")
+    if spec.attention not in ATTENTIONS:
+        raise ModelError(f"attention {spec.attention!r}: unknown; choose one of {', '.join(ATTENTIONS)}")
+    if spec.adapter is not None:
+        _check_adapter(spec.adapter)
+    entry = find(spec.name)
+    path = Path(spec.name).expanduser()
+    if entry is not None:
+        if spec.weights == "real" and entry.weights is None and entry.hub_id is None:
+            raise ModelError(f"{entry.name} has no trained weights; pass --weights random")
+        return "zoo"
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file")
+        return "gguf"
+    if path.exists():
+        _check_folder(path, weights_wanted=spec.weights == "real")
+        return "folder"
+    if spec.name.startswith((".", "/", "~")):
+        raise ModelError(f"{path}: no such file or folder")
+    if spec.name.count("/") == 1:
+        return "hub"
+    raise ModelError(f"{spec.name!r} is no model of the zoo, no folder and no .gguf file{near_names(spec.name)}")
 
 
 def what_fits(name: str, dtype: str | None, device: str) -> str:
@@ -140,11 +162,7 @@ def _zoo_place(entry: ZooEntry, spec: ModelSpec, progress: Progress) -> Path | N
     """Return the folder of a zoo model's weights; ``None`` where they come from the hub or are random."""
     if spec.weights == "random":
         return None
-    if entry.weights is not None:
-        return pull_weights(entry, progress)
-    if entry.hub_id is None:
-        raise ModelError(f"{entry.name} has no trained weights; pass --weights random")
-    return None
+    return None if entry.weights is None else pull_weights(entry, progress)
 
 
 def pull_weights(entry: ZooEntry, progress: Progress = lambda _done, _all: None) -> Path:
@@ -193,6 +211,18 @@ def available(entry: ZooEntry) -> tuple[str, str]:
     if entry.tokenizer is not None:
         return weights, "cached" if vocabulary_cached(entry.tokenizer) else "package index"
     return weights, "hub" if entry.hub_id else "none"
+
+
+def _hub_in_reach() -> bool:
+    """Say whether the hub's host takes a connection; a proxy is left to answer for itself."""
+    place = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    if urllib.request.getproxies() or place.hostname is None:
+        return True
+    try:
+        with socket.create_connection((place.hostname, place.port or 443), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _check_folder(folder: Path, *, weights_wanted: bool) -> None:

@@ -114,7 +114,11 @@ def _middle_prompt(spec: PromptSpec, tokenizer: Tokenizer, middle_count: int) ->
 
 
 def _random_prompt(spec: PromptSpec, loaded: LoadedModel, forced_count: int) -> Prompt:
-    if spec.source is not None or spec.fill_in_the_middle:
+    if spec.fill_in_the_middle:
+        raise ModelError(
+            f"{loaded.name}: has no tokenizer here, so no text can be left out of the middle; leave out --fim"
+        )
+    if spec.source is not None:
         raise ModelError(f"{loaded.name}: has no tokenizer here, so text cannot be its prompt; pass --prompt-tokens")
     count = spec.token_count or DEFAULT_TOKEN_COUNT
     draw = random.Random(spec.seed)

@@ -1,7 +1,7 @@
 """The command line: wires the commands and turns errors into exit codes; it computes nothing."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,7 @@ from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
-from tokprof.profiler.errors import TokprofError
+from tokprof.profiler.errors import Interrupted, TokprofError
 
 app = typer.Typer(
     name="tokprof",
@@ -20,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]  # where typer keeps the class itself differs between its versions
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +54,18 @@ app.command("open")(open_)
 def main() -> None:
     """Run the command line; the exit code is 0, 2 for a user's mistake, or 130 after Ctrl-C."""
     try:
-        app()
+        code = app(standalone_mode=False)
+        if code == Interrupted.exit_code:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            words = " ".join(error.format_message().split()).rstrip(".")
+            path = error.ctx.command_path if error.ctx is not None else "tokprof"
+            print(f"tokprof: {words}; see `{path} --help`", file=sys.stderr)
+        sys.exit(error.exit_code)
     except TokprofError as error:
         print(f"tokprof: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

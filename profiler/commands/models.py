@@ -149,7 +149,8 @@ def _progress() -> Iterator[Callable[[str], Callable[[int, int | None], None]]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def bar(description: str) -> Callable[[int, int | None], None]:
             task = None

@@ -1,5 +1,6 @@
 """``tokprof profile`` and ``tokprof show``."""
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -88,11 +89,16 @@ def profile(
         _check_at_least("--repetitions", repetitions, 1)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: unknown; choose one of {', '.join(DTYPES)}")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
     if merge and adapter is None:
         raise InputError("--merge wants an --adapter to merge")
     skipped = set(skip or ())
     if PassKind.CLEAN in skipped:
         raise InputError("--skip clean: every time comes from the clean pass; skip energy, kernels or stacks")
+    if prompt not in (None, "-") and not Path(prompt).exists():
+        raise InputError(f"--prompt {prompt}: no such file or folder")
+    _check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)
     place = out if out is not None else default_folder(model)
     with _standard_input(prompt) as source:
         request = Request(
@@ -151,6 +157,18 @@ def default_folder(model: str) -> Path:
 def _check_at_least(option: str, value: int, least: int) -> None:
     if value < least:
         raise InputError(f"{option} {value}: wants at least {least}")
+
+
+def _check_model(model: str, *, weights: str, dtype: str | None, attention: str, adapter: Path | None) -> None:
+    """Refuse here and now what the measured process would refuse after it has started and imported torch."""
+    from tokprof.models.errors import ModelError
+    from tokprof.models.loading import ModelSpec, check
+
+    spec = ModelSpec(name=model, weights=weights, dtype=dtype or "float32", attention=attention, adapter=adapter)
+    try:
+        check(spec)
+    except ModelError as error:
+        raise InputError(str(error)) from error
 
 
 def _standard_input(prompt: str | None):  # type: ignore[no-untyped-def]

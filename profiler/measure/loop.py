@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -243,12 +244,26 @@ def measure_clean(
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Put Ctrl-C off until the block has ended, so that no half of a repetition is kept."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Put Ctrl-C off until the block has ended, so that nothing is left half done; a second Ctrl-C is not put off.
+
+    The signal's handler is exchanged, for masking the signal in this thread leaves it to torch's threads to take.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    caught = 0
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal caught
+        caught += 1
+        if caught > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if caught == 1:
+            signal.raise_signal(signal.SIGINT)
 
 
 def measure_energy(

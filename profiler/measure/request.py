@@ -63,5 +63,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 2
 
 
+NOTHING_KEPT = "interrupted before the first repetition was finished; nothing was kept"
 RAW_FOLDER = "raw"
 KINETO_FILE = "kineto.json"

@@ -6,6 +6,7 @@ folder never appears.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import msgspec
 
 from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
 from tokprof.profiler.measure.assemble import Observations, assemble
-from tokprof.profiler.measure.request import Message, Request
+from tokprof.profiler.measure.loop import interrupts_held
+from tokprof.profiler.measure.request import NOTHING_KEPT, Message, Request
 from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
 from tokprof.profiler.sensors.marker import ClockMarker
 from tokprof.profiler.sensors.pyspy import PySpy, start_pyspy
@@ -49,12 +51,11 @@ def profile(
             place.mkdir(exist_ok=True)
             try:
                 run = _measure_once(replace(request, process_index=index), place, report)
-            except Interrupted:
+            except (Interrupted, KeyboardInterrupt) as error:
                 if not runs:
-                    raise
-                place.rmdir()
-                runs[-1] = replace(runs[-1], outcome=Outcome.INTERRUPTED)
-                save_run(runs[-1], folder / f"process-{index - 1:02d}")
+                    raise error if isinstance(error, Interrupted) else Interrupted(NOTHING_KEPT) from error
+                shutil.rmtree(place)
+                runs[-1] = _interrupted(runs[-1], folder / f"process-{index - 1:02d}")
                 break
             runs.append(run)
             if run.outcome is Outcome.INTERRUPTED:
@@ -72,10 +73,28 @@ def _measure_once(request: Request, folder: Path, report: Report) -> Run:
         try:
             session.start()
             session.serve()
-        finally:
+        except BaseException:
             session.end()
-        report(Message(kind="stage", text="assembling"))
-        return assemble(request, scratch, folder, session.observations())
+            raise
+        run: Run | None = None
+        interrupted = session.interrupts > 0
+        try:
+            with interrupts_held():
+                session.end()
+                report(Message(kind="stage", text="assembling"))
+                run = assemble(request, scratch, folder, session.observations())
+        except KeyboardInterrupt:
+            if run is None:
+                raise
+            interrupted = True
+        return _interrupted(run, folder) if interrupted and run.outcome is Outcome.COMPLETE else run
+
+
+def _interrupted(run: Run, folder: Path) -> Run:
+    """Mark a run that is written already, because Ctrl-C came after its last repetition."""
+    run = replace(run, outcome=Outcome.INTERRUPTED)
+    save_run(run, folder)
+    return run
 
 
 @dataclass(slots=True)
@@ -116,7 +135,8 @@ class _Session:
                     break
                 message = msgspec.json.decode(line, type=Message)
                 if message.kind == "want":
-                    self._answer(self._instrument(message))
+                    with interrupts_held():  # it waits for the answer
+                        self._answer(self._instrument(message))
                 elif message.kind == "error":
                     raise _failure(message)
                 else:
@@ -124,6 +144,8 @@ class _Session:
                     self.report(message)
             except KeyboardInterrupt:
                 self._interrupt()
+        if not done and self.interrupts:
+            raise Interrupted(NOTHING_KEPT)
         if not done:
             self._explain_death()
 

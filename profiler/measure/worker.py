@@ -16,16 +16,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO
 
 import msgspec
 
 from tokprof.models.engine import TransformersEngine
 from tokprof.models.errors import ModelError
-from tokprof.profiler.errors import MeasurementError, TokprofError
+from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
 from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
-from tokprof.profiler.measure.loop import Repetition, SpanBuilder, Workload, measure_clean, measure_energy, repeat
-from tokprof.profiler.measure.request import KINETO_FILE, RAW_FOLDER, Message, Request
+from tokprof.profiler.measure.loop import (
+    CleanPass,
+    Repetition,
+    SpanBuilder,
+    Workload,
+    measure_clean,
+    measure_energy,
+    repeat,
+)
+from tokprof.profiler.measure.request import KINETO_FILE, NOTHING_KEPT, RAW_FOLDER, Message, Request
 from tokprof.profiler.measure.stopping import StopState
 from tokprof.profiler.record import (
     Cell,
@@ -41,6 +50,25 @@ from tokprof.profiler.record import (
     StopRule,
 )
 from tokprof.profiler.sensors.marker import allow_tracing_by, clock_marker
+
+
+class Interrupts:
+    """The handler of Ctrl-C, which remembers: Python drops an interrupt that comes while garbage is being collected."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        """Interrupt what runs."""
+        self._asked = True
+        raise KeyboardInterrupt
+
+    @staticmethod
+    def check() -> None:
+        """Raise the interrupt again where it was dropped."""
+        handler = signal.getsignal(signal.SIGINT)
+        if isinstance(handler, Interrupts) and handler._asked:
+            raise KeyboardInterrupt
 
 
 class Channel:
@@ -66,6 +94,7 @@ def main() -> None:
     """Run the request in the file named first, into the folder named second."""
     _die_with_parent()
     allow_tracing_by(os.getppid())  # py-spy is the parent's child
+    signal.signal(signal.SIGINT, Interrupts())
     channel = Channel(sys.stdin.buffer, os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever a library prints goes to standard error, not among the messages
     try:
@@ -76,7 +105,7 @@ def main() -> None:
         channel.send("error", str(error), exit_code=getattr(error, "exit_code", 2))
         sys.exit(1)
     except KeyboardInterrupt:
-        channel.send("error", "interrupted before the first repetition was finished; nothing was kept", exit_code=130)
+        channel.send("error", NOTHING_KEPT, exit_code=Interrupted.exit_code)
         sys.exit(1)
 
 
@@ -123,24 +152,26 @@ def _passes(
     channel.send("stage", "clean")
     channel.ask("sampling", detail=_device_uuid(device))
     gc.collect()
+    Interrupts.check()
+    gc.freeze()  # the libraries' own objects stay; looking through them again after each repetition takes a second
     gc.disable()  # no collection inside a repetition; the host's own garbage is not what is measured
     started = time.monotonic_ns()
 
     def tell(state: StopState) -> None:
         gc.collect()
+        Interrupts.check()
         channel.send("progress", "clean", count=state.count, total=request.limits.repetition_count)
 
-    clean = measure_clean(
-        engine, clock, work, spans, request.limits, warm_up_count=request.warm_up_count, on_repetition=tell
-    )
-    count = clean.stop.repetition_count
-    passes.append(Pass(kind=PassKind.CLEAN, repetition_count=count, start_ns=started, end_ns=time.monotonic_ns()))
-    interrupted = clean.stop.rule is StopRule.INTERRUPTED
-
+    clean: CleanPass | None = None
     profiler: Any = None
-    with contextlib.suppress(KeyboardInterrupt) if not interrupted else contextlib.nullcontext():
+    try:
+        clean = measure_clean(
+            engine, clock, work, spans, request.limits, warm_up_count=request.warm_up_count, on_repetition=tell
+        )
+        count = clean.stop.repetition_count
+        passes.append(Pass(kind=PassKind.CLEAN, repetition_count=count, start_ns=started, end_ns=time.monotonic_ns()))
+        interrupted = clean.stop.rule is StopRule.INTERRUPTED
         if not interrupted:
-            interrupted = True  # until every pass has ended
             if PassKind.ENERGY in request.passes and (window_ns := channel.ask("energy")) is not None:
                 passes.append(_energy_pass(int(window_ns), channel, engine, clock, work, spans))
             if PassKind.KERNELS in request.passes:
@@ -149,7 +180,12 @@ def _passes(
                 passes.append(made)
             if PassKind.STACKS in request.passes:
                 passes += _stack_passes(request, channel, engine, clock, work, spans)
-            interrupted = False
+            Interrupts.check()
+    except KeyboardInterrupt:
+        if clean is None:
+            raise
+        interrupted = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to keep what is finished
     channel.ask("sampling ends")
     gc.enable()
     if profiler is not None:
