@@ -892,6 +892,25 @@ def test_an_element_that_is_no_json_is_left_out_alone(broken, read):
     accounted(trace.counts)
 
 
+@pytest.mark.parametrize("block", [1, 50, 400, 2 << 20])
+@pytest.mark.parametrize("gone", [b'"', b'": ', b"}", b"{", b'"dur": ', b"}}"])
+def test_a_torn_event_costs_itself_alone(gone, block, read, monkeypatch):
+    """A sign is missing inside one of many events: what stands after it is found again, in any block."""
+    small_blocks(monkeypatch, block)
+    listed = [kernel(n, V(f"0.{n:03}"), n, name=f"kernel {n}") for n in range(1, 21)]
+    lines = document(listed, "one event a line").split(b"\n")
+    place = len(lines) // 2
+    lines[place] = lines[place].replace(gone, b"", 1)
+    trace = read(b"\n".join(lines))
+    kept = trace.device.correlation.tolist()
+    lost = set(range(1, 21)) - set(kept)
+    assert 1 <= len(lost) <= 2  # the event itself and at most its neighbour, into which it runs
+    assert max(lost) - min(lost) < 2
+    assert trace.device.duration_ns.tolist() == kept
+    assert trace.notes
+    accounted(trace.counts)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
