@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from trace_makers import SCANNERS, accounted, document, expected, parsed, rows_of
 
 from tokprof.profiler.errors import TokprofError
-from tokprof.profiler.trace import reader, text
+from tokprof.profiler.trace import events, reader, text
 
 LONGEST_S = 10.0  # for an input of some kilobytes; on a busy machine, too
 SMALL = [
@@ -144,7 +144,7 @@ def mutate(options, path):
         check(content, path, options.scanners)
     while time.monotonic() - started < options.seconds:
         content = spoiled(rng, corpus)
-        text.BLOCK_BYTES = reader.BLOCK_BYTES = rng.choice((1, 7, 64, 1000, 2 << 20))
+        reader.BLOCK_BYTES = rng.choice((1, 7, 64, 1000, 2 << 20))
         try:
             check(content, path, options.scanners)
         except Exception as error:
@@ -165,7 +165,7 @@ def guided(options, path):
     """Let libFuzzer look for new paths through the reader's Python (and through its C, where that is instrumented)."""
     import atheris
 
-    for module in (reader, text, sys.modules["tokprof.profiler.trace.events"]):
+    for module in (reader, text, events):
         for name, value in list(vars(module).items()):
             if callable(value) and getattr(value, "__module__", "") == module.__name__ and hasattr(value, "__code__"):
                 setattr(module, name, atheris.instrument_func(value))

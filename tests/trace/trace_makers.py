@@ -11,7 +11,7 @@ from collections import Counter
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from tokprof.profiler.record import EventKind
-from tokprof.profiler.trace import reader, text
+from tokprof.profiler.trace import reader
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 KINDS = {
@@ -116,7 +116,6 @@ def use_scanner(name, patch):
 def small_blocks(patch, block_bytes):
     """Let the reader take the file in blocks of another length."""
     patch.setattr(reader, "BLOCK_BYTES", block_bytes)
-    patch.setattr(text, "BLOCK_BYTES", block_bytes)
 
 
 # ----------------------------------------------------------------------------------------------------- slow reading
