@@ -58,6 +58,14 @@ def compare(
         runs = [recording.run for recording in side if recording.run is not None]
         steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
         found.append(steps)
+        if not any(raw):
+            notes.append(
+                Note(
+                    code="no-kernels",
+                    message=f"{letter}'s trace holds neither device work nor operators",
+                    advice="profile it with the kernel pass" if runs else "record it with the profiler's activities on",
+                )
+            )
         notes += [note for recording in side for note in recording.trace.notes]
         notes += [replace(note, message=f"{letter}: {note.message}") for note in said]
         if not clean and side[0].run is not None:
@@ -383,6 +391,14 @@ def _sentence(diff: PhaseDiff) -> str:
     relative = change / diff.a.wall_ns
     if abs(relative) < 0.0005:
         return f"{what} takes the same time in both ({diff.a.wall_ns / 1e6:.3f} ms)."
+    times = f"{diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms, {change / 1e6:+.3f} ms"
+    units = "processes" if diff.a.sample_unit == "process" else "steps"
+    total = total_line(diff)
+    if total.high_ns is not None:
+        times += f" ± {(total.high_ns - total.difference_ns) / 1e6:.3f}"
+    if total.verdict in ("noise", "inconclusive"):
+        found = "differs by no more than noise" if total.verdict == "noise" else "shows no difference beyond its noise"
+        return f"{what} {found} ({times}, {relative:+.1%}; 95 % interval over {units})."
     word = "slower" if change > 0 else "faster"
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
     parts = [(line.key, line.difference_ns - line.gap_effect_ns) for line in lines]
@@ -390,7 +406,26 @@ def _sentence(diff: PhaseDiff) -> str:
     parts.append(("gaps", gaps))
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
-    return (
-        f"{what} of B is {abs(relative):.1%} {word} than A's "
-        f"({diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms, {change / 1e6:+.3f} ms): {listed}."
+    return f"{what} of B is {abs(relative):.1%} {word} than A's ({times}): {listed}."
+
+
+def total_line(diff: PhaseDiff) -> LedgerLine:
+    """Return the difference of the whole step as a line, with its interval and verdict where there are samples."""
+    line = LedgerLine(
+        key="the whole step",
+        a_count=len(diff.a.kernels),
+        b_count=len(diff.b.kernels),
+        a_ns=diff.a.wall_ns,
+        b_ns=diff.b.wall_ns,
+        a_gap_ns=0.0,
+        b_gap_ns=0.0,
+        count_effect_ns=0.0,
+        duration_effect_ns=diff.b.wall_ns - diff.a.wall_ns,
+        kernel_set_effect_ns=0.0,
+        gap_effect_ns=0.0,
     )
+    walls = (diff.a.wall_samples_ns, diff.b.wall_samples_ns)
+    if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
+        return line
+    samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
+    return _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns)[0]

@@ -12,6 +12,8 @@ import numpy as np
 
 from tokprof.profiler.record import Array, Note, NoteLevel, PassKind, Phase, Run, Trace, TypicalStep
 
+MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
@@ -164,5 +166,5 @@ def _scaling(phase: Phase | None, pairs: Sequence[tuple[TypicalStep, TypicalStep
         code="clean-times",
         message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {raw / 1e6:.3f} ms under the profiler "
         f"({raw / wall - 1:+.1%}); {how}",
-        level=NoteLevel.INFO,
+        level=NoteLevel.INFO if 1 / MUCH < raw / wall < MUCH else NoteLevel.WARNING,
     )

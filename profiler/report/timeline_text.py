@@ -178,9 +178,10 @@ def _print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> Non
     )
     lines = dict(diff.ledgers)[by]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column(by, width=max(16, min(64, console.width - 66)), no_wrap=True, overflow="ellipsis")
+    table.add_column(by, width=max(16, min(64, console.width - 78)), no_wrap=True, overflow="ellipsis")
     for title in ("A ms", "B ms", "change", "count", "duration", "only in", "gaps"):
         table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("±", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for line in lines[:top]:
         table.add_row(Text(line.key), *_cells(line))
@@ -206,5 +207,6 @@ def _cells(line: LedgerLine) -> list[str]:
         f"{(line.b_ns + line.b_gap_ns) / 1e6:.3f}",
         f"{line.difference_ns / 1e6:+.3f}",
         *(f"{value / 1e6:+.3f}" if abs(value) >= 500 else "·" for value in effects),
+        "" if line.high_ns is None else f"{(line.high_ns - line.difference_ns) / 1e6:.3f}",
         "" if line.verdict == "one sample" else line.verdict,
     ]

@@ -1,0 +1,220 @@
+"""Runs compared at the times of their clean pass: what is scaled, what keeps its length, and what a sample is."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tokprof.profiler.analysis.compare import compare
+from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
+from tokprof.profiler.record import (
+    Cell,
+    DecodeMode,
+    Device,
+    Environment,
+    ModelFacts,
+    NoteLevel,
+    Outcome,
+    Pass,
+    PassKind,
+    Phase,
+    Run,
+    Spans,
+    Stop,
+    StopRule,
+)
+from tokprof.profiler.trace.reader import read_trace
+from tokprof.profiler.trace.steps import typical_steps
+
+US = 1000
+
+
+def run_of(clean_us, *, steps=(1, 2, 3), device="cuda", profiled_us=100.0, **changes):
+    """A run whose clean decode steps took ``clean_us`` (one value, or a function of the step's number)."""
+    of = clean_us if callable(clean_us) else lambda _: clean_us
+    kinds = list(PassKind)
+    rows = [(kinds.index(PassKind.CLEAN), r, s, of(s)) for r in range(3) for s in range(1, 9)]
+    rows += [(kinds.index(PassKind.KERNELS), 0, s, profiled_us) for s in steps]
+    kind, repetition, step, length = map(np.array, zip(*rows, strict=True))
+    end = np.cumsum(length * US).astype(np.int64)
+    spans = Spans(
+        pass_kind=kind, repetition=repetition, phase=np.full(len(rows), list(Phase).index(Phase.DECODE)), step=step,
+        token_count=np.ones(len(rows)), context_token_count=step, byte_count=None, host_start_ns=end - length * US,
+        host_end_ns=end, mark=np.zeros(len(rows)),
+    )  # fmt: skip
+    model = ModelFacts(
+        name="m", architecture="llama", source="zoo", weights="real", weights_digest="w", config_digest="c",
+        tokenizer_digest="t", parameter_count=7, vocabulary_count=3, context_token_count=16, dtype="float32",
+        attention="sdpa", weight_bytes_per_token=28, kv_bytes_per_token=0,
+    )  # fmt: skip
+    machine = Environment(
+        device=Device(kind=device, name="The Device"), system="Linux", cpu="cpu", cpu_count=2, memory_bytes=None,
+        python="3.11.1", libraries=(("torch", "2"),),
+    )  # fmt: skip
+    cell = Cell(
+        model="m", mode=DecodeMode.TEACHER_FORCED, batch_size=1, prompt_token_count=8, new_token_count=9, prompt="p",
+        prompt_digest="d",
+    )  # fmt: skip
+    run = Run(
+        run_id="id", created="2026-01-01T00:00:00+00:00", command=(), tokprof_version="0", outcome=Outcome.COMPLETE,
+        cell=cell, model=model, environment=machine,
+        stop=Stop(rule=StopRule.FIXED_COUNT, repetition_count=3, detail=""),
+        passes=(Pass(kind=PassKind.CLEAN, repetition_count=3, start_ns=0, end_ns=9),), spans=spans,
+    )  # fmt: skip
+    return replace(run, **changes)
+
+
+KERNELS = (("gemm_kernel", 40.0, 10.0), ("rms_norm_kernel", 10.0, 30.0), ("argmax_kernel", 10.0, 0.0))  # sum: 100
+
+
+def trace_of(tmp_path, *, kernels=KERNELS, steps=3, cat="kernel", jitter=0.0):
+    """Profiled decode steps of 100 us: 60 in kernels, 40 in gaps."""
+    rng = np.random.default_rng(0)
+    events, now = [], 1000.0
+    for step in range(1, steps + 1):
+        start = now
+        for number, (name, duration, gap) in enumerate(kernels):
+            correlation = step * 100 + number
+            call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1}
+            events.append(
+                call | {"ts": round(start + number * 0.1, 3), "dur": 0.05, "args": {"correlation": correlation}}
+            )
+            length = round(duration + jitter * rng.standard_normal(), 3)
+            now += gap
+            place = {"pid": 0, "tid": 7, "args": {"device": 0, "stream": 7, "correlation": correlation}}
+            events.append({"ph": "X", "cat": cat, "name": name, "ts": round(now, 3), "dur": length, **place})
+            now += length
+        label = {"ph": "X", "cat": "user_annotation", "name": f"tokprof.decode#rep=0,step={step}", "pid": 1, "tid": 1}
+        events.append(label | {"ts": round(start - 1, 3), "dur": round(now - start, 3)})
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    return read_trace(path)
+
+
+def test_the_clean_time_is_that_of_the_steps_that_were_profiled():
+    run = run_of(lambda step: 50.0 + step)  # later steps have more context
+    assert clean_wall_ns(run, Phase.DECODE) == 52 * US
+    assert clean_wall_ns(run, Phase.PREFILL) is None
+
+
+def test_on_a_gpu_kernels_keep_their_length_and_gaps_take_the_rest(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path))
+    clean = clean_step(step, 80.0 * US, on_cpu=False)
+    assert step.wall_ns == 100 * US
+    assert (clean.kernels.duration_ns == step.kernels.duration_ns).all()
+    assert clean.kernels.gap_ns.sum() == pytest.approx(20 * US)
+    assert clean.kernels.gap_ns == pytest.approx(step.kernels.gap_ns / 2)
+    assert clean.busy_ns == step.busy_ns == 60 * US
+    assert clean.wall_samples_ns == pytest.approx([75 * US, 80 * US, 80 * US])  # the first begins at its first kernel
+    ends = clean.kernels.start_ns + clean.kernels.duration_ns
+    assert clean.kernels.start_ns[1:] - ends[:-1] == pytest.approx(clean.kernels.gap_ns[1:])
+    assert ends[-1] == pytest.approx(80 * US)
+
+
+def test_kernels_longer_than_the_clean_step_leave_a_residual_not_a_negative_gap(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path))
+    clean = clean_step(step, 50.0 * US, on_cpu=False)
+    assert (clean.kernels.gap_ns == 0).all()
+    assert clean.wall_ns == 50 * US
+
+
+def test_on_a_cpu_everything_is_scaled_alike(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path))
+    clean = clean_step(step, 80.0 * US, on_cpu=True)
+    for column in ("start_ns", "duration_ns", "gap_ns"):
+        assert getattr(clean.kernels, column) == pytest.approx(0.8 * getattr(step.kernels, column))
+    assert clean.wall_samples_ns == pytest.approx(0.8 * step.wall_samples_ns)
+
+
+def sides(tmp_path, a_us, b_us, *, device="cuda", kernels_b=KERNELS):
+    a, b = trace_of(tmp_path, jitter=0.5), trace_of(tmp_path, kernels=kernels_b, jitter=0.5)
+    return (
+        [Recording(trace=a, run=run_of(us, device=device)) for us in a_us],
+        [Recording(trace=b, run=run_of(us, device=device)) for us in b_us],
+    )
+
+
+def codes(diff):
+    return {note.code for note in diff.notes}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_two_runs_differ_by_their_clean_times_exactly(tmp_path, device):
+    slower = (("gemm_kernel", 50.0, 10.0), *KERNELS[1:])
+    diff = compare(*sides(tmp_path, [80.0], [92.0], device=device, kernels_b=slower))
+    (phase,) = diff.phases
+    assert (phase.a.wall_ns, phase.b.wall_ns) == (80 * US, 92 * US)
+    for _, lines in phase.ledgers:
+        assert sum(line.difference_ns for line in lines) + phase.residual_ns == pytest.approx(12 * US)
+    assert abs(phase.residual_ns) < 1.5 * US
+    gemm = next(line for line in dict(phase.ledgers)["category"] if line.key == "gemm")
+    assert gemm.duration_effect_ns == pytest.approx(
+        10 * US if device == "cuda" else (50 * 92 / 110 - 40 * 0.8) * US, rel=0.15
+    )
+    said = [note for note in diff.notes if note.code == "clean-times"]
+    assert len(said) == 2
+    assert "80.000" not in said[0].message
+    assert "0.080 ms in the clean pass" in said[0].message
+    assert "scaled by" in said[0].message
+    assert codes(diff) == {"clean-times", "unit-step"}
+
+
+def test_with_several_processes_a_side_the_process_is_the_unit(tmp_path):
+    a_us, b_us = [80.0, 82.0, 81.0], [90.0, 92.0, 91.0, 91.0]
+    diff = compare(*sides(tmp_path, a_us, b_us))
+    (phase,) = diff.phases
+    assert phase.a.sample_unit == phase.b.sample_unit == "process"
+    assert phase.a.wall_samples_ns.tolist() == [us * US for us in a_us]
+    assert phase.b.wall_ns == pytest.approx(np.mean(b_us) * US)
+    line = max(dict(phase.ledgers)["category"], key=lambda line: abs(line.difference_ns))
+    assert line.verdict == "effect"
+    assert line.low_ns > 0
+    assert (line.low_ns + line.high_ns) / 2 == pytest.approx(line.difference_ns)
+    assert codes(diff) == {"clean-times", "unit-process"}
+
+
+def test_one_process_against_several_has_no_interval(tmp_path):
+    diff = compare(*sides(tmp_path, [80.0], [90.0, 92.0]))
+    assert "unit-mixed" in codes(diff)
+    assert {line.verdict for _, lines in diff.phases[0].ledgers for line in lines} == {"one sample"}
+
+
+def test_a_process_with_other_kernels_is_left_out_and_said(tmp_path):
+    a, b = sides(tmp_path, [80.0, 82.0, 81.0], [90.0, 91.0])
+    odd = trace_of(tmp_path, kernels=(*KERNELS, ("another_kernel", 1.0, 1.0)))
+    diff = compare([*a, Recording(trace=odd, run=run_of(99.0))], b)
+    assert "processes-differ" in codes(diff)
+    assert len(diff.phases[0].a.samples_ns) == 3
+
+
+def test_a_run_against_a_trace_is_compared_as_traced(tmp_path):
+    (run, _), _ = sides(tmp_path, [80.0, 81.0], [90.0])
+    diff = compare([run], trace_of(tmp_path))
+    assert diff.phases[0].a.wall_ns == pytest.approx(100 * US, rel=0.02)
+    assert "profiled-times" in codes(diff)
+    assert "clean-times" not in codes(diff)
+
+
+def test_a_profiled_pass_that_ran_quite_otherwise_is_a_warning(tmp_path):
+    diff = compare(*sides(tmp_path, [20.0], [80.0]))
+    levels = [note.level for note in diff.notes if note.code == "clean-times"]
+    assert levels == [NoteLevel.WARNING, NoteLevel.INFO]
+    assert "20.000" not in diff.notes[0].message
+
+
+def test_a_phase_that_only_the_profiled_pass_has_is_left_out_and_said(tmp_path):
+    a, b = sides(tmp_path, [80.0], [90.0])
+    nothing = replace(a[0].run, spans=a[0].run.spans.of(pass_kind=PassKind.CLEAN))
+    diff = compare([Recording(trace=a[0].trace, run=nothing)], b)
+    assert diff.phases == ()
+    assert "phase-not-clean" in codes(diff)
+
+
+def test_a_run_without_kernels_says_why_nothing_is_compared(tmp_path):
+    path = tmp_path / "empty.json"
+    path.write_text('{"traceEvents": []}')
+    _, b = sides(tmp_path, [80.0], [90.0])
+    diff = compare([Recording(trace=read_trace(path), run=run_of(80.0))], b)
+    assert diff.phases == ()
+    assert "no-kernels" in codes(diff)
