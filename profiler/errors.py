@@ -5,8 +5,9 @@ the value, and says the way out; the command line prints it and exits with ``exi
 """
 
 import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -49,3 +50,16 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno == errno.EFBIG:
             raise OutputError(f"{path}: the file is larger than this process may write; raise `ulimit -f`") from error
         raise OutputError(f"{path}: {error.strerror or error}; choose another --out") from error
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` that becomes it when the block ends well, and vanishes when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with writing(path):
+            yield temporary
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

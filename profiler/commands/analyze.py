@@ -10,9 +10,10 @@ from tokprof.profiler.errors import InputError
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.runs import Recording
-    from tokprof.profiler.record import Note, TimelineDiff, Trace
+    from tokprof.profiler.record import Note, TimelineDiff
 
 Categories = Annotated[Path | None, typer.Option(help="TOML file of your own [[rule]] tables, tried before tokprof's.")]
+MERGED_EVENT_COUNT = 500_000  # up to which compare writes the merged trace beside the page by itself
 Json = Annotated[bool, typer.Option("--json", help="Print the same as data.")]
 
 
@@ -27,8 +28,10 @@ class Grouping(StrEnum):
 
 
 def analyze(
-    trace: Annotated[Path, typer.Argument(help="A Chrome trace (.json or .json.gz) or a run folder.")],
-    top: Annotated[int, typer.Option(help="How many kernels to list.", min=1)] = 15,
+    trace: Annotated[
+        Path, typer.Argument(help="A Chrome trace (.json or .json.gz), a run folder or a folder of ranks.")
+    ],
+    top: Annotated[int, typer.Option(help="Lines of each table.", min=1)] = 15,
     categories: Categories = None,
     parquet: Annotated[Path | None, typer.Option(help="Folder to write the device's events to, as Parquet.")] = None,
     as_json: Json = False,
@@ -96,25 +99,33 @@ def compare(
         from tokprof.profiler.report.compare_html import write_compare_page
 
         write_compare_page(diff, place)
+        opened = _write_merged(a, b, sides, place.with_suffix(".trace.json.gz"))
         if not as_json:
-            typer.echo(f"\nside by side: {place}")
-
-
-def _read(path: Path) -> "Trace":
-    from tokprof.profiler.trace.reader import read_trace
-
-    return read_trace(path)
+            typer.echo(f"\nside by side: {place}\nin Perfetto: tokprof open {opened}")
 
 
 def _recordings(path: Path) -> "list[Recording]":
     """Return the trace of a file, or the trace of each process of a run folder with its run."""
-    from tokprof.profiler.analysis.runs import Recording
-    from tokprof.profiler.store import is_run_folder, load_runs, run_folders
+    from dataclasses import replace
 
-    if not is_run_folder(path):
-        return [Recording(trace=_read(path))]
-    folders = run_folders(path)
-    return [Recording(trace=_read(folder), run=run) for folder, run in zip(folders, load_runs(path), strict=True)]
+    from tokprof.profiler.analysis.runs import Recording
+    from tokprof.profiler.record import Note
+    from tokprof.profiler.store import is_run_folder, load_runs, run_folders
+    from tokprof.profiler.trace.reader import read_trace, trace_files
+
+    if is_run_folder(path):
+        folders = run_folders(path)
+        return [Recording(trace=read_trace(f), run=run) for f, run in zip(folders, load_runs(path), strict=True)]
+    files = trace_files(path)
+    trace = read_trace(files[0])
+    if len(files) > 1:
+        others = Note(
+            code="one-of-several",
+            message=f"{path} holds {len(files)} traces; this is {files[0].name}",
+            advice="name another of its files to see that",
+        )
+        trace = replace(trace, notes=(*trace.notes, others))
+    return [Recording(trace=trace)]
 
 
 def _unlike(a: "list[Recording]", b: "list[Recording]") -> "tuple[Note, ...]":

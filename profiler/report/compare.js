@@ -18,13 +18,15 @@
     return sign + us.toFixed(size >= 100 ? 1 : 2) + " µs";
   };
   const colour = word => data.colours[word] || data.colours.other;
-  const state = { phase: 0, by: "category", sort: ["change", true], chosen: null, kernel: null, from: 0, to: 1 };
+  // chosen: line of the ledger; kernel, hover: { side, row }
+  const state = { phase: 0, by: "category", sort: ["change", true], chosen: null, kernel: null, hover: null, from: 0, to: 1 };
   const stats = { drawn: 0, frames: [] }; // for tests: rectangles of the last frame, milliseconds of each
   window.tokprof = { data, state, stats };
 
   // ---------------------------------------------------------------------------------------------------------- phase
   let phase, sides, partner;
-  const GUTTER = 92, TOP = 26, ROW = 30, RIBBON = 64;
+  const GUTTER = 92, TOP = 26, RIBBON = 64;
+  let rowHeight = 30;
 
   function choosePhase(index) {
     state.phase = index;
@@ -44,16 +46,72 @@
       part.byRow = part.streams.map((_, row) => part.rowOf.flatMap((r, k) => (r === row ? [k] : [])));
     }
     phase.longest = Math.max(sides.a.wall, sides.b.wall, 1e-3);
-    Object.assign(state, { chosen: null, kernel: null, from: -0.01 * phase.longest, to: 1.01 * phase.longest });
+    rowHeight = Math.round(Math.max(14, Math.min(30, 420 / (sides.a.streams.length + sides.b.streams.length))));
+    Object.assign(state, { chosen: null, kernel: null, hover: null });
+    showAll();
+    for (const side of ["a", "b"]) $("facts-" + side).textContent = factsOf(sides[side]);
     $("phases").childNodes.forEach((b, i) => b.setAttribute("aria-selected", i === index));
     showDetail();
+    fillWaterfall();
     drawAll();
     fillLedger();
   }
 
+  function factsOf(side) {
+    const steps = side.steps === 1 ? "one step" : side.sampled === side.steps ? "typical of " + side.steps + " steps"
+      : "typical of " + side.sampled + " alike among " + side.steps + " steps";
+    return time(side.wall) + ", " + side.start.length + " kernels, " + steps + " by " + side.evidence;
+  }
+
   // ------------------------------------------------------------------------------------------------------ waterfall
-  function canvasOf(id, height) {
-    const canvas = $(id), ratio = window.devicePixelRatio || 1, width = canvas.clientWidth;
+  // What is too small to be seen is one row together, so that the rows still lead from A's time to B's.
+  function fillWaterfall() {
+    const all = phase.ledgers.category.map(line => [line.key, line.change - line.gap]);
+    all.push(["gaps", phase.ledgers.category.reduce((sum, line) => sum + line.gap, 0)]);
+    if (Math.abs(phase.residual) > 0.0005) all.push(["residual", phase.residual]);
+    const large = Math.max(...all.map(step => Math.abs(step[1])), 1e-9);
+    const shown = all.filter(step => Math.abs(step[1]) >= 0.01 * large).sort((x, y) => Math.abs(y[1]) - Math.abs(x[1]));
+    const small = all.filter(step => step[1] !== 0 && !shown.includes(step));
+    if (small.length) shown.push([small.length === 1 ? small[0][0] : small.length + " smaller ones", small.reduce((s, x) => s + x[1], 0)]);
+
+    const levels = [phase.a.wall];
+    for (const [, change] of shown) levels.push(levels[levels.length - 1] + change);
+    let low = Math.min(...levels, phase.b.wall), high = Math.max(...levels, phase.b.wall);
+    const room = high - low || high || 1;
+    low = low > 1.5 * room ? low - 0.35 * room : 0; // a long common part is cut off, and said
+    const percent = us => 100 * (us - low) / (high - low || 1) + "%";
+    const row = (name, from, to, text, className, action) => {
+      const box = make(action ? "button" : "div", undefined, "step " + className), track = make("div", undefined, "track");
+      const bar = make("i"), value = make("span", text), label = make("span", name, "label");
+      bar.style.left = percent(Math.min(from, to));
+      bar.style.width = "max(2px, " + percent(low + Math.abs(to - from)) + ")";
+      value.style.left = percent(Math.max(from, to));
+      if (data.colours[name]) label.style.setProperty("--colour", colour(name));
+      track.append(bar, value);
+      box.append(label, track);
+      if (action) box.onclick = action;
+      return box;
+    };
+    const total = (name, us) => row(name, low, us, time(us), "total");
+    const rows = shown.map(([name, change], i) => row(name, levels[i], levels[i + 1], time(change, true),
+      change > 0 ? "worse" : "better", actionFor(name)));
+    $("waterfall").replaceChildren(total("A", phase.a.wall), ...rows, total("B", phase.b.wall));
+    $("waterfall").className = low > 0 ? "cut" : "";
+    $("cut").textContent = low > 0 ? "the axis begins at " + time(low) : "";
+  }
+
+  function actionFor(name) {
+    if (name === "gaps") {
+      return () => { sortBy("gap", true); leadTo(() => true, gapOf, phase.ledgers.category.reduce((sum, line) => sum + line.gap, 0)); };
+    }
+    const index = phase.ledgers.category.findIndex(line => line.key === name);
+    if (index < 0 || name === phase.side_by_side) return undefined;
+    return () => { groupBy("category"); chooseLine(index, durationOf); };
+  }
+
+  // -------------------------------------------------------------------------------------------------------- timeline
+  function canvasOf(canvas, height) {
+    const ratio = window.devicePixelRatio || 1, width = canvas.clientWidth;
     canvas.style.height = height + "px";
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
@@ -66,61 +124,11 @@
     return [pen, width];
   }
 
-  function drawWaterfall() {
-    const lines = phase.ledgers.category;
-    let gap = 0;
-    const steps = [];
-    for (const line of lines) {
-      gap += line.gap;
-      if (line.change - line.gap !== 0) steps.push([line.key, line.change - line.gap]);
-    }
-    if (gap) steps.push(["gaps", gap]);
-    if (Math.abs(phase.residual) > 0.0005) steps.push(["residual", phase.residual]);
-    steps.sort((x, y) => Math.abs(y[1]) - Math.abs(x[1]));
-    const rowHeight = 24, height = (steps.length + 2) * rowHeight + 4;
-    const [pen, width] = canvasOf("waterfall", height);
-    let low = Math.min(phase.a.wall, phase.b.wall), high = Math.max(phase.a.wall, phase.b.wall), at = phase.a.wall;
-    for (const [, change] of steps) { at += change; low = Math.min(low, at); high = Math.max(high, at); }
-    const room = (high - low) || high || 1;
-    low = low > 1.5 * room ? low - 0.35 * room : 0; // a long common part is cut off, and said
-    const left = 190, right = width - 110, x = us => left + (us - low) / (high - low || 1) * (right - left);
-    pen.textBaseline = "middle";
-    const label = (text, y, ink) => { pen.textAlign = "right"; pen.fillStyle = ink; pen.fillText(text, left - 12, y); };
-    const bar = (y, from, to, fill, text, ink) => {
-      pen.fillStyle = fill;
-      pen.fillRect(Math.min(x(from), x(to)), y - 8, Math.max(1.5, Math.abs(x(to) - x(from))), 16);
-      pen.textAlign = "left"; pen.fillStyle = ink;
-      pen.fillText(text, Math.max(x(from), x(to)) + 8, y);
-    };
-    let y = rowHeight / 2 + 2;
-    label("A", y, css("--ink"));
-    bar(y, low, phase.a.wall, css("--total"), time(phase.a.wall), css("--ink"));
-    at = phase.a.wall;
-    for (const [name, change] of steps) {
-      const next = at + change;
-      pen.strokeStyle = css("--line");
-      pen.beginPath(); pen.moveTo(x(at), y + 8); pen.lineTo(x(at), y + rowHeight - 8); pen.stroke();
-      y += rowHeight;
-      const ink = change > 0 ? css("--worse") : css("--better");
-      label(name, y, css("--ink"));
-      bar(y, at, next, ink, time(change, true), ink);
-      at = next;
-    }
-    y += rowHeight;
-    label("B", y, css("--ink"));
-    bar(y, low, phase.b.wall, css("--total"), time(phase.b.wall), css("--ink"));
-    if (low > 0) {
-      pen.fillStyle = css("--ground"); pen.textAlign = "left"; pen.font = "11px system-ui, sans-serif";
-      pen.fillText("axis starts at " + time(low), left + 8, 3 + rowHeight / 2, 160);
-    }
-  }
-
-  // -------------------------------------------------------------------------------------------------------- timeline
   const heights = () => {
-    const a = TOP + sides.a.streams.length * ROW, b = a + RIBBON;
-    return { aTop: TOP, aBottom: a, bTop: b, bBottom: b + sides.b.streams.length * ROW, all: b + sides.b.streams.length * ROW + 12 };
+    const a = TOP + sides.a.streams.length * rowHeight, b = a + RIBBON, end = b + sides.b.streams.length * rowHeight;
+    return { aTop: TOP, aBottom: a, bTop: b, bBottom: end, all: end + 12 };
   };
-  let scale = 1, plotWidth = 1;
+  let scale = 1, plotWidth = 1, letter = 7;
   const toX = us => GUTTER + (us - state.from) * scale;
   const toUs = px => state.from + (px - GUTTER) / scale;
 
@@ -132,7 +140,8 @@
   function drawTimeline() {
     const started = performance.now();
     const h = heights();
-    const [pen, width] = canvasOf("timeline", h.all);
+    const [pen, width] = canvasOf($("timeline"), h.all);
+    letter = pen.measureText("abcdefghijklmnopqrst").width / 20;
     plotWidth = width - GUTTER - 10;
     scale = plotWidth / (state.to - state.from);
     stats.drawn = 0;
@@ -141,14 +150,15 @@
       const part = sides[side];
       part.streams.forEach((stream, row) => {
         pen.fillStyle = css("--lane");
-        pen.fillRect(GUTTER, top + row * ROW + 2, plotWidth, ROW - 4);
+        pen.fillRect(GUTTER, top + row * rowHeight + 2, plotWidth, rowHeight - 4);
         pen.fillStyle = css("--soft"); pen.textAlign = "right"; pen.textBaseline = "middle";
-        pen.fillText((side === "a" ? "A" : "B") + " stream " + stream, GUTTER - 8, top + row * ROW + ROW / 2);
-        drawRow(pen, side, part, row, top + row * ROW + 4);
+        pen.fillText(side.toUpperCase() + " stream " + stream, GUTTER - 8, top + (row + 0.5) * rowHeight, GUTTER - 14);
+        drawRow(pen, side, part, row, top + row * rowHeight + 4);
       });
     }
     drawRibbons(pen, h);
-    drawChosen(pen, h);
+    drawPair(pen, h, state.hover, css("--soft"));
+    drawPair(pen, h, state.kernel, css("--mark"));
     stats.frames.push(performance.now() - started);
     if (stats.frames.length > 400) stats.frames.shift();
   }
@@ -174,7 +184,7 @@
     const flush = () => {
       if (runTo <= runFrom) return;
       pen.fillStyle = runColour;
-      pen.fillRect(runFrom, y, Math.max(0.75, runTo - runFrom), ROW - 8);
+      pen.fillRect(runFrom, y, Math.max(0.75, runTo - runFrom), rowHeight - 8);
       stats.drawn += 1;
       runFrom = runTo;
     };
@@ -189,7 +199,7 @@
         flush();
         pen.globalAlpha = faint ? 0.18 : 1;
         pen.fillStyle = fill;
-        pen.fillRect(left, y, right - left - (right - left > 4 ? 0.75 : 0), ROW - 8);
+        pen.fillRect(left, y, right - left - (right - left > 4 ? 0.75 : 0), rowHeight - 8);
         stats.drawn += 1;
         if (right - left > 60 && !faint) label(pen, part.names[part.name[k]], left, right, y, fill);
         pen.globalAlpha = 1;
@@ -203,12 +213,12 @@
     flush();
   }
 
-  const dark = new Set(["#0072B2", "#D55E00", "#009E73"]);
+  const dark = new Set(["gemm", "attention", "norm", "other"].map(colour));
+  const shortName = text => text.replace(/^void /, "").replace(/\(anonymous namespace\)::/g, "").replace(/^(?:\w+::)+(?=\w)/, "");
   function label(pen, text, left, right, y, fill) {
     pen.fillStyle = dark.has(fill) ? "#fff" : "#111"; pen.textAlign = "left"; pen.textBaseline = "middle";
-    const room = Math.floor((right - left - 8) / 6.6);
-    const short = text.replace(/^void /, "");
-    pen.fillText(short.length > room ? short.slice(0, Math.max(1, room - 1)) + "…" : short, left + 4, y + (ROW - 8) / 2 + 1);
+    const room = Math.floor((right - left - 8) / letter), short = shortName(text);
+    pen.fillText(short.length > room ? short.slice(0, Math.max(1, room - 1)) + "…" : short, left + 4, y + (rowHeight - 8) / 2 + 1);
   }
 
   function drawRibbons(pen, h) {
@@ -225,31 +235,36 @@
         last = a0;
       }
       if (state.chosen !== null && !chosen) continue;
-      const clip = px => Math.max(GUTTER, Math.min(GUTTER + plotWidth, px));
-      pen.globalAlpha = 0.28;
-      pen.fillStyle = colour(sides.a.categorys[sides.a.category[a]]);
-      pen.beginPath();
-      pen.moveTo(clip(a0), h.aBottom); pen.lineTo(clip(Math.max(a1, a0 + 0.7)), h.aBottom);
-      pen.lineTo(clip(Math.max(b1, b0 + 0.7)), h.bTop); pen.lineTo(clip(b0), h.bTop);
-      pen.fill();
-      pen.globalAlpha = 1;
-      stats.drawn += 1;
+      ribbon(pen, a, b, h.aBottom, h.bTop, 0.28);
     }
   }
 
-  function drawChosen(pen, h) {
-    if (!state.kernel) return;
-    const pair = { a: -1, b: -1 };
-    pair[state.kernel.side] = state.kernel.row;
-    const other = state.kernel.side === "a" ? "b" : "a";
-    pair[other] = partner[state.kernel.side][state.kernel.row];
-    pen.strokeStyle = css("--mark"); pen.lineWidth = 2;
-    for (const [side, top] of [["a", h.aTop], ["b", h.bTop]]) {
+  function ribbon(pen, a, b, top, bottom, alpha) {
+    const clip = px => Math.max(GUTTER, Math.min(GUTTER + plotWidth, px));
+    const a0 = toX(sides.a.start[a]), a1 = a0 + Math.max(0.7, sides.a.duration[a] * scale);
+    const b0 = toX(sides.b.start[b]), b1 = b0 + Math.max(0.7, sides.b.duration[b] * scale);
+    pen.globalAlpha = alpha;
+    pen.fillStyle = colour(sides.a.categorys[sides.a.category[a]]);
+    pen.beginPath();
+    pen.moveTo(clip(a0), top); pen.lineTo(clip(a1), top); pen.lineTo(clip(b1), bottom); pen.lineTo(clip(b0), bottom);
+    pen.fill();
+    pen.globalAlpha = 1;
+    stats.drawn += 1;
+  }
+
+  // Outline a kernel and its counterpart; their ribbon goes from row to row, over the streams that lie between.
+  function drawPair(pen, h, found, ink) {
+    if (!found) return;
+    const pair = pairOf(found), tops = { a: h.aTop, b: h.bTop };
+    const y = side => tops[side] + sides[side].rowOf[pair[side]] * rowHeight;
+    if (pair.a >= 0 && pair.b >= 0) ribbon(pen, pair.a, pair.b, y("a") + rowHeight - 4, y("b") + 4, 0.6);
+    pen.strokeStyle = ink; pen.lineWidth = 2;
+    for (const side of ["a", "b"]) {
       const k = pair[side];
       if (k < 0) continue;
-      const from = toX(sides[side].start[k]), to = toX(sides[side].start[k] + sides[side].duration[k]);
-      if (to < GUTTER || from > GUTTER + plotWidth) continue;
-      pen.strokeRect(Math.max(from, GUTTER) - 1, top + sides[side].rowOf[k] * ROW + 3, Math.max(3, to - from) + 1, ROW - 6);
+      const from = Math.max(GUTTER, toX(sides[side].start[k]));
+      const to = Math.min(GUTTER + plotWidth, toX(sides[side].start[k] + sides[side].duration[k]));
+      if (to > GUTTER && from < GUTTER + plotWidth) pen.strokeRect(from - 1, y(side) + 3, Math.max(3, to - from) + 1, rowHeight - 6);
     }
   }
 
@@ -257,7 +272,7 @@
     const h = heights();
     const side = py >= h.aTop && py < h.aBottom ? "a" : py >= h.bTop && py < h.bBottom ? "b" : null;
     if (!side || px < GUTTER) return null;
-    const part = sides[side], row = Math.floor((py - (side === "a" ? h.aTop : h.bTop)) / ROW), us = toUs(px);
+    const part = sides[side], row = Math.floor((py - (side === "a" ? h.aTop : h.bTop)) / rowHeight), us = toUs(px);
     const rows = part.byRow[row] || [];
     let low = 0, high = rows.length;
     while (low < high) { const mid = (low + high) >> 1; if (part.start[rows[mid]] <= us) low = mid + 1; else high = mid; }
@@ -272,9 +287,8 @@
 
   // ------------------------------------------------------------------------------------------------ hover and detail
   function pairOf(found) {
-    const other = found.side === "a" ? "b" : "a";
     const match = partner[found.side][found.row];
-    return { a: found.side === "a" ? found.row : match, b: found.side === "b" ? found.row : match, other };
+    return found.side === "a" ? { a: found.row, b: match } : { a: match, b: found.row };
   }
 
   function describe(pair) {
@@ -315,24 +329,41 @@
   function showDetail() {
     const box = $("detail");
     if (!state.kernel) {
-      box.textContent = "Click a kernel to see it beside its counterpart.";
+      box.textContent = "Click a kernel, a bar or a line of the ledger: the kernel behind it is shown beside its counterpart.";
       return;
     }
     const pair = pairOf(state.kernel), table = make("table"), head = make("tr");
-    head.append(make("th", ratio(pair) ? "" : ""), make("td", "A"), make("td", "B"));
+    head.append(make("th"), make("td", "A"), make("td", "B"));
     table.append(head);
     for (const [name, a, b] of describe(pair)) {
       const row = make("tr");
-      row.append(make("th", name), make("td", a), make("td", b));
+      row.append(make("th", name));
+      for (const text of [a, b]) {
+        const cell = make("td"), box = make("div", text, "clamp");
+        box.title = text;
+        cell.append(box);
+        row.append(cell);
+      }
       table.append(row);
     }
-    box.replaceChildren(table);
-    if (ratio(pair)) box.append(make("div", ratio(pair)));
+    const bar = make("div", ratio(pair), "bar"), button = make("button", "zoom to it");
+    button.onclick = () => { showPair(pair); redraw(); };
+    bar.append(button);
+    box.replaceChildren(table, bar);
   }
 
   // ---------------------------------------------------------------------------------------------------------- ledger
-  const COLUMNS = [["key", "", 0], ["a", "A"], ["b", "B"], ["change", "change"], ["count", "count"], ["duration", "duration"],
-    ["set", "only in one"], ["gap", "gaps"], ["counts", "kernels A → B"], ["verdict", ""]];
+  const COLUMNS = [
+    ["key", "", ""], ["a", "A", "kernels and the gaps before them, in one step of A"], ["b", "B", "the same in B"],
+    ["change", "change", "B less A: count, duration, only in one and gaps together"],
+    ["count", "count", "because kernels ran more or less often"], ["duration", "duration", "because they took longer or shorter"],
+    ["set", "only in one", "kernels that the other side does not have"], ["gap", "gaps", "idle time before them"],
+    ["counts", "kernels A → B", "how many in one step"], ["verdict", "", "95 % interval of the change, where there are repetitions"]];
+  const EFFECTS = ["change", "count", "duration", "set", "gap"];
+  const changeOf = (line, name) => {
+    const quiet = Math.abs(line[name]) < phase.longest * 1e-5;
+    return make("td", quiet ? "·" : time(line[name], true), quiet || line.verdict === "noise" ? "still" : line[name] > 0 ? "worse" : "better");
+  };
 
   function fillLedger() {
     const lines = phase.ledgers[state.by];
@@ -343,24 +374,20 @@
       return (x < y ? -1 : x > y ? 1 : 0) * (descending ? -1 : 1);
     });
     const head = make("tr");
-    for (const [name, title] of COLUMNS) {
+    for (const [name, title, help] of COLUMNS) {
       const cell = make("th", name === "key" ? state.by : title);
-      cell.scope = "col"; cell.tabIndex = 0; cell.dataset.column = name;
+      cell.scope = "col"; cell.tabIndex = 0; cell.dataset.column = name; cell.title = help;
       if (name === column) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const sort = () => { state.sort = [name, name === column ? !descending : name !== "key"]; fillLedger(); };
+      const sort = () => sortBy(name, name === column ? !descending : name !== "key");
       cell.onclick = sort; cell.onkeydown = e => { if (e.key === "Enter") sort(); };
       head.append(cell);
     }
     $("ledger").tHead.replaceChildren(head);
-    const small = phase.longest * 1e-5;
     $("ledger").tBodies[0].replaceChildren(...order.map(index => {
       const line = lines[index], row = make("tr", undefined, index === state.chosen ? "chosen" : "");
       const first = make("td", line.key); first.title = line.key;
       row.append(first, make("td", time(line.a)), make("td", time(line.b)));
-      for (const name of ["change", "count", "duration", "set", "gap"]) {
-        const change = line[name], quiet = Math.abs(change) < small;
-        row.append(make("td", quiet ? "·" : time(change, true), quiet || line.verdict === "noise" ? "still" : change > 0 ? "worse" : "better"));
-      }
+      row.append(...EFFECTS.map(name => changeOf(line, name)));
       const verdict = line.verdict === "one sample" ? "" : line.low === null ? line.verdict : line.verdict + " [" + time(line.low, true) + ", " + time(line.high, true) + "]";
       row.append(make("td", line.counts[0] || line.counts[1] ? line.counts[0] + " → " + line.counts[1] : ""), make("td", verdict, "still"));
       row.tabIndex = 0;
@@ -368,26 +395,55 @@
       row.onclick = choose; row.onkeydown = e => { if (e.key === "Enter") choose(); };
       return row;
     }));
+    const sum = Object.fromEntries(["a", "b", ...EFFECTS].map(name => [name, lines.reduce((s, line) => s + line[name], 0)]));
+    const foot = make("tr");
+    foot.append(make("td", "sum"), make("td", time(sum.a)), make("td", time(sum.b)), ...EFFECTS.map(name => changeOf(sum, name)), make("td"), make("td"));
+    $("ledger").tFoot.replaceChildren(foot);
     const residual = Math.abs(phase.residual) < 0.0005 ? "nothing" : time(phase.residual, true);
     $("residual").textContent = "sums to " + time(phase.b.wall - phase.a.wall, true) + "; left unexplained: " + residual;
   }
 
-  function chooseLine(index) {
-    state.chosen = index;
-    if (index !== null) {
-      let low = Infinity, high = -Infinity;
-      phase.a_row.forEach((a, line) => {
-        if (phase.line_of[state.by][line] !== index) return;
-        for (const [side, k] of [["a", a], ["b", phase.b_row[line]]]) {
-          if (k < 0) continue;
-          low = Math.min(low, sides[side].start[k]);
-          high = Math.max(high, sides[side].start[k] + sides[side].duration[k]);
-        }
-      });
-      if (high > low) { const room = 0.05 * (high - low); moveTo(low - room, high + room); }
-    }
-    drawTimeline();
+  const sortBy = (column, descending) => { state.sort = [column, descending]; fillLedger(); };
+  function groupBy(by) {
+    $("by").value = state.by = by;
+    state.chosen = null;
     fillLedger();
+    redraw();
+  }
+
+  const durationOf = (side, k) => sides[side].duration[k];
+  const gapOf = (side, k) => sides[side].gap[k];
+  const timeOf = (side, k) => durationOf(side, k) + gapOf(side, k);
+
+  // Show, of these lines of the alignment, the kernel that did most for a change, within the stretch that they cover.
+  function leadTo(isWanted, valueOf, change) {
+    let low = Infinity, high = -Infinity, most = -Infinity, found = null;
+    for (let line = 0; line < phase.a_row.length; line++) {
+      if (!isWanted(line)) continue;
+      const value = { a: 0, b: 0 };
+      for (const [side, k] of [["a", phase.a_row[line]], ["b", phase.b_row[line]]]) {
+        if (k < 0) continue;
+        low = Math.min(low, sides[side].start[k]);
+        high = Math.max(high, sides[side].start[k] + sides[side].duration[k]);
+        value[side] = valueOf(side, k);
+      }
+      const part = (value.b - value.a) * (change < 0 ? -1 : 1);
+      if (part > most) { most = part; found = line; }
+    }
+    const [a, b] = [phase.a_row[found], phase.b_row[found]];
+    state.kernel = a >= 0 ? { side: "a", row: a } : { side: "b", row: b };
+    moveTo(low - 0.05 * (high - low), high + 0.05 * (high - low));
+    showDetail();
+    redraw();
+    $("timeline").scrollIntoView({ block: "nearest" });
+  }
+
+  function chooseLine(index, valueOf = timeOf) {
+    const line = phase.ledgers[state.by][index];
+    state.chosen = line && line.key !== phase.side_by_side ? index : null;
+    fillLedger();
+    if (state.chosen === null) redraw();
+    else leadTo(other => phase.line_of[state.by][other] === index, valueOf, line.change);
   }
 
   // ------------------------------------------------------------------------------------------------------------ view
@@ -398,6 +454,12 @@
     start = Math.max(-0.1 * phase.longest, Math.min(1.1 * phase.longest - length, start));
     state.from = start;
     state.to = start + length;
+  }
+  const showAll = () => moveTo(-0.01 * phase.longest, 1.01 * phase.longest);
+  function showPair(pair) {
+    const ends = Object.entries(pair).filter(([, k]) => k >= 0).map(([side, k]) => [sides[side].start[k], sides[side].start[k] + sides[side].duration[k]]);
+    const room = Math.max(...ends.map(e => e[1] - e[0])), low = Math.min(...ends.map(e => e[0])), high = Math.max(...ends.map(e => e[1]));
+    moveTo(low - 2 * room, high + 2 * room);
   }
   let waiting = false;
   const redraw = () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; drawTimeline(); }); } };
@@ -410,21 +472,32 @@
 
   const canvas = $("timeline");
   let drag = null;
-  canvas.addEventListener("wheel", e => { e.preventDefault(); zoom(e.deltaY > 0 ? 1.2 : 1 / 1.2, e.offsetX); }, { passive: false });
+  canvas.addEventListener("wheel", e => {
+    if (e.deltaY > 0 && state.to - state.from >= phase.longest) return; // all is in view: the page scrolls on
+    e.preventDefault();
+    if (Math.abs(e.deltaX) > Math.abs(e.deltaY)) { moveTo(state.from + e.deltaX / scale, state.to + e.deltaX / scale); redraw(); }
+    else zoom(e.deltaY > 0 ? 1.2 : 1 / 1.2, e.offsetX);
+  }, { passive: false });
   canvas.addEventListener("pointerdown", e => { drag = { x: e.offsetX, from: state.from, to: state.to, moved: false }; canvas.setPointerCapture(e.pointerId); });
   canvas.addEventListener("pointermove", e => {
     if (drag) {
       const shift = (e.offsetX - drag.x) / scale;
       drag.moved = drag.moved || Math.abs(e.offsetX - drag.x) > 3;
       if (drag.moved) { moveTo(drag.from - shift, drag.to - shift); redraw(); showTip(null); }
-    } else showTip(kernelAt(e.offsetX, e.offsetY), e.clientX, e.clientY);
+    } else hover(kernelAt(e.offsetX, e.offsetY), e.clientX, e.clientY);
   });
+  function hover(found, x, y) {
+    showTip(found, x, y);
+    if (found?.row === state.hover?.row && found?.side === state.hover?.side) return;
+    state.hover = found;
+    redraw();
+  }
   canvas.addEventListener("pointerup", e => {
     if (drag && !drag.moved) { state.kernel = kernelAt(e.offsetX, e.offsetY); showDetail(); redraw(); }
     drag = null;
   });
-  canvas.addEventListener("pointerleave", () => showTip(null));
-  canvas.addEventListener("dblclick", () => { moveTo(-0.01 * phase.longest, 1.01 * phase.longest); redraw(); });
+  canvas.addEventListener("pointerleave", () => hover(null));
+  canvas.addEventListener("dblclick", () => { showAll(); redraw(); });
   canvas.addEventListener("keydown", e => {
     const length = state.to - state.from, middle = GUTTER + plotWidth / 2;
     if (e.key === "ArrowLeft" || e.key === "ArrowRight") {
@@ -432,8 +505,19 @@
       moveTo(state.from + by, state.to + by); redraw(); e.preventDefault();
     } else if (e.key === "+" || e.key === "=") zoom(1 / 1.4, middle);
     else if (e.key === "-") zoom(1.4, middle);
-    else if (e.key === "0") { moveTo(-0.01 * phase.longest, 1.01 * phase.longest); redraw(); }
+    else if (e.key === "0") { showAll(); redraw(); }
+    else if (e.key === "n" || e.key === "p") stepBy(e.key === "n" ? 1 : -1);
   });
+  function stepBy(count) {
+    const side = state.kernel?.side ?? "a", last = sides[side].start.length - 1;
+    const row = state.kernel ? state.kernel.row + count : Math.max(0, sides[side].start.findIndex(start => start >= state.from));
+    if (last < 0) return;
+    state.kernel = { side, row: Math.max(0, Math.min(last, row)) };
+    const middle = sides[side].start[state.kernel.row] + sides[side].duration[state.kernel.row] / 2, length = state.to - state.from;
+    if (middle < state.from || middle > state.to) moveTo(middle - length / 2, middle + length / 2);
+    showDetail();
+    redraw();
+  }
 
   // -------------------------------------------------------------------------------------------------------- counters
   function drawCounters() {
@@ -451,23 +535,25 @@
         const track = data.counters[side].find(t => t.name === name), canvas = make("canvas");
         canvas.id = "counter-" + side + "-" + names.indexOf(name);
         grid.append(canvas);
-        const [pen, width] = canvasOf(canvas.id, 74);
+        const [pen, width] = canvasOf(canvas, 74);
         pen.fillStyle = css("--soft"); pen.textBaseline = "top"; pen.textAlign = "left";
         pen.fillText(side.toUpperCase() + "  " + name + (track ? "  " + low + " – " + high : ": not recorded"), 0, 0);
         if (!track) continue;
         const end = track.time[track.time.length - 1] || 1;
-        pen.strokeStyle = css("--" + side); pen.lineWidth = 1.5; pen.beginPath();
+        pen.strokeStyle = css("--ink"); pen.lineWidth = 1.5; pen.beginPath();
         track.time.forEach((t, i) => pen.lineTo(t / end * (width - 2) + 1, 70 - (track.value[i] - low) / (high - low || 1) * 48));
         pen.stroke();
       }
     }
   }
 
-  function drawAll() { drawWaterfall(); drawTimeline(); drawCounters(); }
+  function drawAll() { drawTimeline(); drawCounters(); }
 
   // ----------------------------------------------------------------------------------------------------------- begin
-  $("name-a").textContent = data.a;
-  $("name-b").textContent = data.b;
+  for (const side of ["a", "b"]) {
+    const cut = data[side].replace(/\/+$/, "").lastIndexOf("/") + 1;
+    $("name-" + side).append(make("span", data[side].slice(0, cut)), make("b", data[side].slice(cut)));
+  }
   $("headline").textContent = data.headline;
   for (const note of data.notes) $("notes").append(make("p", (note.level === "warning" ? "! " : "· ") + note.message + (note.advice ? " → " + note.advice : "")));
   if (!data.phases.length) {
@@ -475,14 +561,16 @@
     return;
   }
   data.phases.forEach((p, index) => {
-    const button = make("button", p.name);
+    const button = make("button", p.name), change = p.a.wall ? 100 * (p.b.wall / p.a.wall - 1) : 0;
+    button.append(make("span", " " + time(p.a.wall) + " → " + time(p.b.wall) + ", " + (change > 0 ? "+" : "") + change.toFixed(1) + " %",
+      Math.abs(change) < 0.05 ? "still" : change > 0 ? "worse" : "better"));
     button.setAttribute("role", "tab");
     button.onclick = () => choosePhase(index);
     $("phases").append(button);
   });
   $("phases").hidden = data.phases.length < 2;
   for (const by of data.phases[0].groupings) $("by").append(make("option", by));
-  $("by").onchange = () => { state.by = $("by").value; state.chosen = null; fillLedger(); drawTimeline(); };
+  $("by").onchange = () => groupBy($("by").value);
   const used = new Set(data.phases.flatMap(p => [...p.a.categorys, ...p.b.categorys]));
   for (const word of Object.keys(data.colours).filter(w => used.has(w))) {
     const item = make("span", word);

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
-from tokprof.profiler.errors import writing
+from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, TimelineDiff, TraceCounters, TypicalStep
 
-# Okabe and Ito's palette, told apart in every common kind of colour blindness; copies are pale so that work stands out.
+# Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
+# the pink in deuteranopia); copies are pale so that work stands out.
 COLOURS = {
     "gemm": "#0072B2",
     "attention": "#D55E00",
@@ -25,7 +26,7 @@ COLOURS = {
     "embedding/sampling": "#CC79A7",
     "copy": "#F0E442",
     "collective": "#E69F00",
-    "other": "#999999",
+    "other": "#5F6368",
 }
 COUNTER_POINTS = 600  # of each counter track that is drawn
 
@@ -36,8 +37,8 @@ def write_compare_page(diff: TimelineDiff, path: Path) -> None:
     script = (here / "compare.js").read_text(encoding="utf-8")
     style = (here / "compare.css").read_text(encoding="utf-8")
     page = _PAGE.format(style=style, script=script, data=embedded(page_data(diff)))
-    with writing(path):
-        path.write_text(page, encoding="utf-8")
+    with new_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def embedded(value: object) -> str:
@@ -168,29 +169,30 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header>
-  <p class="sides"><span class="tag a">A</span> <span id="name-a"></span><br>
-    <span class="tag b">B</span> <span id="name-b"></span></p>
+  <div class="sides"><span class="tag a">A</span><span id="name-a"></span><span id="facts-a"></span>
+    <span class="tag b">B</span><span id="name-b"></span><span id="facts-b"></span></div>
   <h1 id="headline"></h1>
   <nav id="phases" role="tablist" aria-label="Phase"></nav>
 </header>
 <main>
   <section aria-label="Where the difference comes from">
-    <h2>From A to B</h2>
-    <canvas id="waterfall" role="img" aria-label="Waterfall from A's time to B's, by category"></canvas>
+    <div class="bar"><h2>From A to B</h2><span class="hint" id="cut"></span></div>
+    <div id="waterfall"></div>
   </section>
   <section aria-label="Time lines">
     <div class="bar"><h2>Kernels side by side</h2><div id="legend"></div>
       <span class="hint">scroll to zoom, drag to move, double-click for all</span></div>
     <canvas id="timeline" tabindex="0" role="img"
-      aria-label="Kernels of A above those of B on one time scale; arrow keys move, plus and minus zoom"></canvas>
-    <div id="detail" aria-live="polite">Click a kernel to see it beside its counterpart.</div>
+      aria-label="Kernels of A above those of B on one time scale; arrow keys move, plus and minus zoom,
+ n and p go from kernel to kernel"></canvas>
+    <div id="detail" aria-live="polite"></div>
   </section>
   <section id="counters" hidden aria-label="Power and clocks">
     <h2>Power and clocks over the whole recording</h2></section>
   <section aria-label="Ledger">
     <div class="bar"><h2>Ledger</h2><label>by <select id="by"></select></label>
       <span class="hint" id="residual"></span></div>
-    <div class="scroll"><table id="ledger"><thead></thead><tbody></tbody></table></div>
+    <div class="scroll"><table id="ledger"><thead></thead><tbody></tbody><tfoot></tfoot></table></div>
   </section>
   <section id="notes" aria-label="Notes"></section>
 </main>

@@ -1,5 +1,6 @@
 """The page of a comparison, in a real headless Chromium: it shows, zooms, hovers, sorts, and keeps names as text."""
 
+import itertools
 import shutil
 import tempfile
 from dataclasses import replace
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.errors import OutputError
 from tokprof.profiler.record import Note, Phase, StepKernels, TimelineDiff, TraceCounters, TypicalStep
-from tokprof.profiler.report.compare_html import embedded, write_compare_page
+from tokprof.profiler.report.compare_html import COLOURS, embedded, write_compare_page
 
 EVIL = "<script>window.stolen = 1</script></script><img src=x onerror=window.stolen=1>"
 NAMES = ("void gemm_kernel<float>(int)", "flash_fwd_kernel", EVIL, "rms_norm_kernel")
@@ -163,6 +165,83 @@ def test_it_opens_on_decode_and_says_what_got_slower(page):
     assert quiet(driver) == []
 
 
+def test_a_bar_of_the_waterfall_leads_to_the_kernel_behind_it(page):
+    driver = page(a_diff())
+    rows = driver.find_elements("css selector", "#waterfall .step")
+    assert [row.text.splitlines()[0] for row in rows][:2] == ["A", "gemm"]
+    assert rows[-1].text.splitlines()[0] == "B"
+    ends = driver.execute_script(
+        """
+        const bars = [...document.querySelectorAll("#waterfall i")].map(i => i.getBoundingClientRect());
+        return bars.map(b => [b.left, b.right]);
+        """
+    )
+    assert ends[1][0] == pytest.approx(ends[0][1], abs=1.5)  # a slower category begins where A ends
+    assert ends[-1][1] == pytest.approx(ends[-2][1], abs=2.5)  # and the last one ends at B
+    rows[1].click()
+    kernel = driver.execute_script("return window.tokprof.state.kernel")
+    assert driver.execute_script("return window.tokprof.data.phases[1].a.name")[kernel["row"]] == 0  # a gemm kernel
+    detail = driver.find_element("id", "detail").text
+    assert "void gemm_kernel<float>(int)" in detail
+    assert "48.00 µs" in detail
+    assert driver.execute_script("return window.tokprof.state.chosen") is not None
+    driver.find_element("css selector", "#detail button").click()
+    assert driver.execute_script("return window.tokprof.state.to - window.tokprof.state.from") < 600
+    assert quiet(driver) == []
+
+
+def test_the_keyboard_goes_from_kernel_to_kernel(page):
+    driver = page(a_diff())
+    canvas = driver.find_element("id", "timeline")
+    canvas.send_keys("n")
+    canvas.send_keys("n")
+    canvas.send_keys("n")
+    assert driver.execute_script("return window.tokprof.state.kernel") == {"side": "a", "row": 2}
+    canvas.send_keys("p")
+    assert driver.execute_script("return window.tokprof.state.kernel.row") == 1
+    assert "flash_fwd_kernel" in driver.find_element("id", "detail").text
+
+
+def test_nothing_is_wider_than_the_window(page):
+    driver = page(a_diff())
+    over(driver, "a", 2).click().perform()
+    assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "missing" / "c.html", tmp_path / "file" / "c.html", tmp_path):
+        with pytest.raises(OutputError):
+            write_compare_page(a_diff(), place)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+# Machado, Oliveira and Fernandes 2009, full severity, on linear RGB.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def lab(colour, seen_by):
+    """Return CIE L*a*b* of a colour such as "#0072B2" as someone sees it."""
+    sign = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.clip(seen_by @ np.where(sign <= 0.04045, sign / 12.92, ((sign + 0.055) / 1.055) ** 2.4), 0, 1)
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175],
+                       [0.0193339, 0.119192, 0.9503041]])  # fmt: skip
+    x, y, z = np.cbrt(to_xyz @ linear / [0.95047, 1, 1.08883])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_the_colour_blind_tell_the_categories_apart(kind):
+    seen = {name: lab(colour, np.array(BLINDNESS[kind])) for name, colour in COLOURS.items()}
+    for one, two in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[one] - seen[two]) > 15, (one, two)
+
+
 def test_names_from_traces_stay_text(page):
     driver = page(a_diff())
     for by in ("kernel", "operator", "frame", "layer", "category"):
@@ -244,6 +323,9 @@ def test_the_ledger_sorts_and_sums(page):
     assert column(0) == sorted(column(0))
     driver.find_element("css selector", "#ledger th[data-column=key]").click()
     assert column(0) == sorted(column(0), reverse=True)
+    foot = driver.find_element("css selector", "#ledger tfoot").text
+    whole = driver.find_element("id", "residual").text.partition("sums to ")[2].partition(";")[0]
+    assert whole in foot
     assert "left unexplained: nothing" in driver.find_element("id", "residual").text
     assert "effect [" in driver.find_element("id", "ledger").text
 
