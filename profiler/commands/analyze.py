@@ -104,6 +104,14 @@ def compare(
             typer.echo(f"\nside by side: {place}\nin Perfetto: tokprof open {opened}")
 
 
+def _write_merged(a: Path, b: Path, sides: "tuple[list[Recording], list[Recording]]", path: Path) -> Path:
+    """Write both traces as two processes of one, aligned at each phase, and return the file."""
+    from tokprof.profiler.trace.merge import write_merged_trace
+
+    write_merged_trace([(f"A: {a}", sides[0][0].trace), (f"B: {b}", sides[1][0].trace)], path)
+    return path
+
+
 def _recordings(path: Path) -> "list[Recording]":
     """Return the trace of a file, or the trace of each process of a run folder with its run."""
     from dataclasses import replace

@@ -13,6 +13,7 @@ from tokprof.profiler.record import Array, EventKind
 
 CATEGORIES = ("gemm", "attention", "norm", "elementwise", "embedding/sampling", "copy", "collective", "other")
 
+_KEYS = ("category", "patterns")
 Rules = tuple[tuple[str, re.Pattern[str]], ...]
 
 
@@ -37,14 +38,17 @@ def _read(path: Path) -> Rules:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FileFormatError(f"{path}: no TOML: {error}") from error
     entries = table.get("rule")
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise FileFormatError(f"{path}: wants tables [[rule]] with category and patterns")
+    strange = [*(key for key in table if key != "rule"), *(k for e in entries for k in e if k not in _KEYS)]
+    if strange:
+        raise FileFormatError(f"{path}: key {strange[0]!r}: unknown; a [[rule]] has category and patterns")
     result = []
     for entry in entries:
         category, patterns = entry.get("category"), entry.get("patterns")
         if category not in CATEGORIES:
             raise FileFormatError(f"{path}: category {category!r}: unknown; choose one of {', '.join(CATEGORIES)}")
-        if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
             raise FileFormatError(f"{path}: rule {category!r}: 'patterns' wants a list of strings")
         try:
             result.append((category, re.compile("|".join(f"(?:{p})" for p in patterns), re.IGNORECASE)))

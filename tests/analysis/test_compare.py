@@ -484,7 +484,7 @@ def test_a_real_trace_against_itself_is_all_zeros(real_traces, name):
         for _, lines in phase.ledgers:
             for line in lines:
                 assert line.difference_ns == line.duration_effect_ns == line.count_effect_ns == line.gap_effect_ns == 0
-                assert line.verdict in ("one sample", "noise")
+                assert line.verdict != "effect"
 
 
 def find(trace, word, nth=0, first=0):

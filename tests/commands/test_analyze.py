@@ -1,0 +1,194 @@
+"""``tokprof analyze`` and ``tokprof compare`` as a user meets them: what they print, write, refuse."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tokprof.profiler.record import KernelEvents
+from tokprof.profiler.store import read_table
+
+LAYER = ("void rms_norm_kernel(x)", "sm90_xmma_gemm_tn", "flash_fwd_splitkv_kernel", "my_secret_kernel")
+
+
+def tokprof(*arguments, folder, columns=100):
+    return subprocess.run(
+        [sys.executable, "-m", "tokprof.profiler.cli", *map(str, arguments)],
+        cwd=folder, capture_output=True, text=True, timeout=60, env={"COLUMNS": str(columns), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+def write_trace(path, *, steps=5, slower=1.0, names=LAYER):
+    """Decode steps of four layers on a GPU, named as by vLLM, with host calls and operators."""
+    events, now, correlation = [], 1000.0, 0
+    for _ in range(steps):
+        host = now - 10
+        label = {"ph": "X", "cat": "user_annotation", "name": "execute_4_context_0(0)_generation_4(4)"}
+        events.append(label | {"pid": 1, "tid": 1, "ts": round(host - 1, 3), "dur": 50})
+        for name in [*names * 4, "argmax_kernel"]:
+            correlation += 1
+            args = {"correlation": correlation}
+            call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1, "args": args}
+            events.append(call | {"ts": round(host, 3), "dur": 0.5})
+            operator = {"ph": "X", "cat": "cpu_op", "name": f"aten::{name[:4]}", "pid": 1, "tid": 1}
+            events.append(operator | {"ts": round(host - 0.2, 3), "dur": 0.9})
+            host += 1.0
+            duration = 20.0 * (slower if "flash" in name else 1)
+            kernel = {"ph": "X", "cat": "kernel", "name": name, "pid": 0, "tid": 7}
+            args = {"device": 0, "stream": 7, "correlation": correlation}
+            events.append(kernel | {"ts": round(now, 3), "dur": duration, "args": args})
+            now += duration + 1
+    path.write_text(json.dumps({"traceEvents": events}))
+    return path
+
+
+def test_analyze_prints_phases_layers_gaps_and_streams_within_the_terminal(tmp_path):
+    write_trace(tmp_path / "t.json")
+    done = tokprof("analyze", "t.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
+    assert "decode: 0.357 ms" in text
+    assert "5 of 5 steps share this sequence of 17 kernels, 4 layers of 4" in text
+    assert "vLLM's annotations" in text
+    assert "4 ×  sm90_xmma_gemm_tn" in text
+    assert "idle, work queued" in text
+    assert "launch queue median" in text
+    assert "overlap with others" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_top_bounds_the_lines_and_says_how_many_are_left_out(tmp_path):
+    write_trace(tmp_path / "t.json")
+    text = tokprof("analyze", "t.json", "--top", 2, folder=tmp_path).stdout
+    assert "3 lighter left out" in text
+    assert text.count(" ×  ") == 2
+
+
+def test_json_holds_the_same_as_data(tmp_path):
+    write_trace(tmp_path / "t.json")
+    done = tokprof("analyze", "t.json", "--json", folder=tmp_path)
+    content = json.loads(done.stdout)
+    (step,) = content["steps"]
+    assert step["phase"] == "decode"
+    assert step["layer_count"] == 4
+    assert [line["repeat_count"] for line in step["lines"]] == [4, 4, 4, 4, 1]
+    assert sum(line["total_ms"] for line in step["lines"]) == pytest.approx(0.34)
+    assert step["gaps"][0]["cause"] == "idle, work queued"
+    assert content["counts"]["linked"] == 85
+
+
+def test_parquet_holds_every_event_of_the_device(tmp_path):
+    write_trace(tmp_path / "t.json")
+    assert tokprof("analyze", "t.json", "--parquet", "out", folder=tmp_path).returncode == 0
+    table = read_table(KernelEvents, tmp_path / "out" / "kernels.parquet")
+    assert len(table) == 85
+    assert int(table.duration_ns.sum()) == 85 * 20_000
+
+
+def test_own_categories_come_before_the_table(tmp_path):
+    write_trace(tmp_path / "t.json")
+    (tmp_path / "own.toml").write_text("[[rule]]\ncategory = 'norm'\npatterns = ['secret']\n")
+    plain, own = (
+        json.loads(tokprof("analyze", "t.json", "--json", *more, folder=tmp_path).stdout)
+        for more in ((), ("--categories", "own.toml"))
+    )
+    assert dict(plain["categories"])["other"] == pytest.approx(0.4)
+    assert "other" not in dict(own["categories"])
+    assert dict(own["categories"])["norm"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "own.toml: No such file"),
+        ("[[rule]\n", "no TOML"),
+        ("rules = 1\n", "wants tables [[rule]] with category and patterns"),
+        ("rule = []\nrules = 1\n", "key 'rules'"),
+        ("rule = [3]\n", "wants tables [[rule]] with category and patterns"),
+        ("[[rule]]\ncategory = 'gem'\npatterns = ['x']\n", "category 'gem': unknown; choose one of gemm, "),
+        ("[[rule]]\ncategory = ['gemm']\npatterns = ['x']\n", "category ['gemm']: unknown"),
+        ("[[rule]]\ncategory = 'gemm'\npatterns = 'x'\n", "'patterns' wants a list of strings"),
+        ("[[rule]]\ncategory = 'gemm'\npatterns = []\n", "'patterns' wants a list of strings"),
+        ("[[rule]]\ncategory = 'gemm'\npatterns = ['(']\n", "no regular expression"),
+        ("[[rule]]\ncategory = 'gemm'\npatterns = ['x']\npattern = 'y'\n", "key 'pattern'"),
+    ],
+)
+def test_an_error_in_own_categories_is_one_line(tmp_path, content, said):
+    write_trace(tmp_path / "t.json")
+    if content is not None:
+        (tmp_path / "own.toml").write_text(content)
+    for command in (("analyze", "t.json"), ("compare", "t.json", "t.json", "--no-page")):
+        done = tokprof(*command, "--categories", "own.toml", folder=tmp_path)
+        assert done.returncode == 2, done.stdout
+        assert said in done.stderr
+        assert "own.toml" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["analyze", "compare"])
+def test_what_is_no_trace_is_refused_in_one_line(tmp_path, command):
+    (tmp_path / "t.json").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    for place in ("t.json", "absent.json", "empty"):
+        done = tokprof(command, *([place] * (2 if command == "compare" else 1)), folder=tmp_path)
+        assert done.returncode == 2
+        assert place in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "compare.html").exists()
+
+
+def test_compare_names_what_got_slower_and_writes_the_page(tmp_path):
+    write_trace(tmp_path / "a.json")
+    write_trace(tmp_path / "b.json", slower=1.5)
+    done = tokprof("compare", "a.json", "b.json", "--by", "kernel", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The decode step of B is 11.2% slower" in done.stdout
+    assert "attention +0.040 ms" in " ".join(done.stdout.split())
+    line = next(line for line in done.stdout.splitlines() if line.startswith("attention"))
+    assert line.split()[1:5] == ["0.084", "0.124", "+0.040", "·"]
+    assert "effect" in line
+    assert "over the steps of one process a side" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert (tmp_path / "compare.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("by", ["operator", "kernel", "category", "layer", "frame"])
+def test_every_grouping_sums_to_the_difference(tmp_path, by):
+    write_trace(tmp_path / "a.json")
+    write_trace(tmp_path / "b.json", slower=1.5)
+    done = tokprof("compare", "a.json", "b.json", "--no-page", "--json", folder=tmp_path)
+    (phase,) = json.loads(done.stdout)["phases"]
+    lines = phase["ledgers"][by]
+    effects = ("count_effect_ns", "duration_effect_ns", "kernel_set_effect_ns", "gap_effect_ns")
+    total = sum(line[effect] for line in lines for effect in effects)
+    assert total == pytest.approx(phase["b_wall_ns"] - phase["a_wall_ns"]) == pytest.approx(40_000)
+    assert tokprof("compare", "a.json", "b.json", "--no-page", "--by", by, folder=tmp_path).returncode == 0
+
+
+def test_a_folder_of_ranks_says_which_is_shown(tmp_path):
+    for rank in (0, 1, 10):
+        write_trace(tmp_path / f"rank{rank}.json")
+    text = tokprof("analyze", ".", folder=tmp_path).stdout
+    assert "3 traces; this is rank0.json" in " ".join(text.split())
+
+
+def test_names_with_markup_are_printed_as_they_are(tmp_path):
+    write_trace(tmp_path / "t.json", names=("[bold]a[/bold]", "gemm[/]", "<script>x</script>", "b"))
+    done = tokprof("analyze", "t.json", folder=tmp_path)
+    assert done.returncode == 0
+    assert "[bold]a[/bold]" in done.stdout
+    assert "<script>x</script>" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["mi300x_sglang_qwen3-8b_decode", "a100_multi_stream", "a100_training_control", "rtx2080ti_linear"]
+)
+def test_real_traces_read_well_in_100_columns(real_traces, tmp_path, name):
+    source = gzip.decompress((real_traces / f"{name}.json.gz").read_bytes())
+    (tmp_path / "t.json").write_bytes(source)
+    done = tokprof("analyze", "t.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "idle by cause" in done.stdout
