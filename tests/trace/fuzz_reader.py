@@ -1,5 +1,12 @@
 """Fuzz the reader of traces: python tests/trace/fuzz_reader.py [--seconds N] [--traces FOLDER] [--python] [FILE ...]
 
+``--scanner`` takes a native scanner built in another way, such as with the compiler's sanitizers:
+
+    cc -shared -fPIC -g -O1 -fsanitize=address,undefined $(python3-config --includes) -o /tmp/_scan.so _scan.c
+    export LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libubsan.so)"
+    export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1
+    python tests/trace/fuzz_reader.py --scanner /tmp/_scan.so
+
 With atheris installed the bytes are guided by coverage (``--atheris``, what follows ``--`` goes to libFuzzer); without
 it a seeded mutator cuts, joins and spoils pieces of small traces and of real ones. FILEs are read again instead.
 
@@ -10,6 +17,7 @@ the bytes are JSON and its slices those of a plain reading.
 
 import argparse
 import gzip
+import importlib.util
 import os
 import random
 import resource
@@ -20,10 +28,11 @@ import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
 from trace_makers import SCANNERS, accounted, document, expected, parsed, rows_of
 
 from tokprof.profiler.errors import TokprofError
-from tokprof.profiler.trace import events, reader, text
+from tokprof.profiler.trace import events, links, reader, text
 
 LONGEST_S = 10.0  # for an input of some kilobytes; on a busy machine, too
 SMALL = [
@@ -48,8 +57,10 @@ WORDS = [
 ]  # fmt: skip
 
 
-def check(content, path, scanners=SCANNERS):
+def check(content, path, scanners=SCANNERS, scan=None):
     """Read the bytes and assert what must hold of any."""
+    if scan is not None:
+        alone(scan, content)
     path.write_bytes(content)
     answers = []
     for name in scanners:
@@ -73,6 +84,18 @@ def check(content, path, scanners=SCANNERS):
     # Where an element is torn, each scanner goes on at the next event that it makes out; that may differ.
     told = [answer for answer in answers if answer is not None]
     assert all(answer == told[0] for answer in told), "the scanners do not agree"
+
+
+def alone(scan, content):
+    """Feed a scanner bytes that end where their memory ends, whole and cut, so that a sanitizer sees a step beyond."""
+    for stop in {len(content), len(content) // 2, len(content) * 9 // 10}:
+        scanner = scan.Scanner([b"kernel", b"gpu_memcpy"])
+        exact = np.frombuffer(content[:stop], dtype=np.uint8).copy()
+        at, state = 0, 2
+        while state == 2 and at < stop:  # where it is stuck, go on behind the sign
+            at, state, _ = scanner.feed(exact, at, stop)
+            at += state == 2
+        scanner.take()
 
 
 def agrees_with_plain_reading(content, trace, rows):
@@ -141,12 +164,12 @@ def mutate(options, path):
     corpus = seeds(options.traces, rng)
     started, count, failures = time.monotonic(), 0, 0
     for content in corpus:
-        check(content, path, options.scanners)
+        check(content, path, options.scanners, options.scan)
     while time.monotonic() - started < options.seconds:
         content = spoiled(rng, corpus)
         reader.BLOCK_BYTES = rng.choice((1, 7, 64, 1000, 2 << 20))
         try:
-            check(content, path, options.scanners)
+            check(content, path, options.scanners, options.scan)
         except Exception as error:
             failures += 1
             kept = options.keep / f"failure-{options.seed}-{count}.bin"
@@ -174,8 +197,18 @@ def guided(options, path):
     for number, content in enumerate(seeds(options.traces, random.Random(options.seed))):
         (corpus / f"{number}").write_bytes(content[:4000])
     words = [sys.argv[0], f"-max_total_time={options.seconds}", "-max_len=4000", "-rss_limit_mb=2000", str(corpus)]
-    atheris.Setup([*words, *options.libfuzzer], lambda content: check(content, path, options.scanners))
+    atheris.Setup([*words, *options.libfuzzer], lambda content: check(content, path, options.scanners, options.scan))
     atheris.Fuzz()
+
+
+def other_scanner(path):
+    """Let the reader use the scanner of a library."""
+    name = "tokprof.profiler.trace._scan"
+    spec = importlib.util.spec_from_file_location(name, path)
+    scan = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(scan)
+    sys.modules[name] = sys.modules["tokprof.profiler.trace"]._scan = links._scan = scan
+    return scan
 
 
 def main():
@@ -185,10 +218,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--traces", type=Path, help="a folder of .json.gz traces to cut seeds from")
     parser.add_argument("--python", action="store_true", help="the scanner in Python alone")
+    parser.add_argument("--scanner", type=Path, help="a shared library of _scan.c to use instead of the installed one")
     parser.add_argument("--atheris", action="store_true", help="guided by coverage")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "tokprof-fuzz")
     parser.add_argument("--most", type=int, default=20, help="stop after so many failures")
     options, options.libfuzzer = parser.parse_known_args()
+    options.scan = other_scanner(options.scanner) if options.scanner else None
     options.scanners = ("python",) if options.python else SCANNERS
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         path = Path(folder) / "t.json"
@@ -196,7 +231,7 @@ def main():
             guided(options, path)
         elif options.files:
             for file in options.files:
-                check(file.read_bytes(), path, options.scanners)
+                check(file.read_bytes(), path, options.scanners, options.scan)
         else:
             sys.exit(bool(mutate(options, path)))
 
