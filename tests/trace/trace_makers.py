@@ -150,6 +150,12 @@ def is_device(kind):
     return kind <= EventKind.DEVICE_ANNOTATION
 
 
+def place_of(event):
+    """Return the labels of an event's process and thread."""
+    labels = (event.get("pid"), event.get("tid"))
+    return tuple(str(float(label) if isinstance(label, Decimal) else label) for label in labels)
+
+
 def slice_row(event, duration_ns):
     """Return kind, name, thread, start, duration, correlation, external, stream of a slice with sound times."""
     args = event.get("args")
@@ -157,7 +163,7 @@ def slice_row(event, duration_ns):
     kind = kind_of(event)
     external = args.get("External id", args.get("external id"))
     stream = identifier(args.get("stream")) if is_device(kind) else None
-    thread = (str(event.get("pid")), str(event.get("tid")))
+    thread = place_of(event)
     name = event.get("name") or ""
     times = (whole_ns(event["ts"]), duration_ns)
     return (int(kind), name, thread, *times, identifier(args.get("correlation")), identifier(external), stream)
@@ -179,7 +185,7 @@ def expected(events):
     rows, counts, open_slices = Counter(), Counter(), {}
     for event in events:
         phase = event["ph"]
-        thread = (str(event.get("pid")), str(event.get("tid")))
+        thread = place_of(event)
         if phase == "X":
             rows[slice_row(event, whole_ns(event["dur"]))] += 1
         elif phase == "B":
