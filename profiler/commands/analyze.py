@@ -99,17 +99,8 @@ def compare(
         from tokprof.profiler.report.compare_html import write_compare_page
 
         write_compare_page(diff, place)
-        opened = _write_merged(a, b, sides, place.with_suffix(".trace.json.gz"))
         if not as_json:
-            typer.echo(f"\nside by side: {place}\nin Perfetto: tokprof open {opened}")
-
-
-def _write_merged(a: Path, b: Path, sides: "tuple[list[Recording], list[Recording]]", path: Path) -> Path:
-    """Write both traces as two processes of one, aligned at each phase, and return the file."""
-    from tokprof.profiler.trace.merge import write_merged_trace
-
-    write_merged_trace([(f"A: {a}", sides[0][0].trace), (f"B: {b}", sides[1][0].trace)], path)
-    return path
+            typer.echo(f"\nside by side: {place}\nin Perfetto:  tokprof open {a} {b}")
 
 
 def _recordings(path: Path) -> "list[Recording]":

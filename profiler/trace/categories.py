@@ -17,7 +17,6 @@ _KEYS = ("category", "patterns")
 Rules = tuple[tuple[str, re.Pattern[str]], ...]
 
 
-@functools.cache
 def rules(own: Path | None = None) -> Rules:
     """Return the rules of the table, a user's own before them.
 
@@ -26,8 +25,12 @@ def rules(own: Path | None = None) -> Rules:
     InputError, FileFormatError
         The user's file is missing, no TOML, names an unknown category, or holds a damaged pattern.
     """
-    found = _read(Path(__file__).with_name("categories.toml"))
-    return (*_read(own), *found) if own is not None else found
+    return _built_in() if own is None else (*_read(own), *_built_in())
+
+
+@functools.cache
+def _built_in() -> Rules:
+    return _read(Path(__file__).with_name("categories.toml"))
 
 
 def _read(path: Path) -> Rules:

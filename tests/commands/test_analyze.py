@@ -1,12 +1,15 @@
 """``tokprof analyze`` and ``tokprof compare`` as a user meets them: what they print, write, refuse."""
 
+import contextlib
 import gzip
+import io
 import json
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from tokprof.profiler.cli import main
 from tokprof.profiler.record import KernelEvents
 from tokprof.profiler.store import read_table
 
@@ -14,10 +17,15 @@ LAYER = ("void rms_norm_kernel(x)", "sm90_xmma_gemm_tn", "flash_fwd_splitkv_kern
 
 
 def tokprof(*arguments, folder, columns=100):
-    return subprocess.run(
-        [sys.executable, "-m", "tokprof.profiler.cli", *map(str, arguments)],
-        cwd=folder, capture_output=True, text=True, timeout=60, env={"COLUMNS": str(columns), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    """Run the command line in this process, as :func:`tokprof.profiler.cli.main` does for a user."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr(sys, "argv", ["tokprof", *map(str, arguments)])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+    return SimpleNamespace(returncode=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def write_trace(path, *, steps=5, slower=1.0, names=LAYER):
@@ -147,11 +155,13 @@ def test_compare_names_what_got_slower_and_writes_the_page(tmp_path):
     assert "The decode step of B is 11.2% slower" in done.stdout
     assert "attention +0.040 ms" in " ".join(done.stdout.split())
     line = next(line for line in done.stdout.splitlines() if line.startswith("attention"))
-    assert line.split()[1:5] == ["0.084", "0.124", "+0.040", "·"]
+    assert line.split()[2:6] == ["0.084", "0.124", "+0.040", "·"]
     assert "effect" in line
     assert "over the steps of one process a side" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert (tmp_path / "compare.html").stat().st_size > 10_000
+    assert "tokprof open a.json b.json" in done.stdout
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "b.json", "compare.html"]
 
 
 @pytest.mark.parametrize("by", ["operator", "kernel", "category", "layer", "frame"])
