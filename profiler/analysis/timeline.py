@@ -256,7 +256,7 @@ def _gap_totals(step: TypicalStep, top: int) -> tuple[GapTotal, ...]:
         own = np.bincount(owner[rows], weights=kernels.gap_ns[rows], minlength=len(owners)) / 1e6
         totals.append(
             GapTotal(
-                cause=kernels.gap_causes[code] or "idle in some steps only",
+                cause=kernels.gap_causes[code],
                 gap_ms=float(sums[code]),
                 count=int(rows.sum()),
                 owners=tuple(entry for entry in _largest(owners, own)[:top] if entry[0]),
