@@ -218,3 +218,31 @@ def test_a_run_without_kernels_says_why_nothing_is_compared(tmp_path):
     diff = compare([Recording(trace=read_trace(path), run=run_of(80.0))], b)
     assert diff.phases == ()
     assert "no-kernels" in codes(diff)
+
+
+def test_run_folders_compare_and_say_in_what_they_differ(tmp_path, monkeypatch, capsys):
+    from tokprof.profiler.cli import main
+    from tokprof.profiler.store import save_run, save_study
+
+    trace_of(tmp_path, jitter=0.5)
+    for side, clean_us, dtype in (("a", (80.0, 82.0), "float32"), ("b", (90.0, 94.0), "bfloat16")):
+        for process, us in enumerate(clean_us):
+            folder = tmp_path / side / f"process-{process:02}"
+            folder.mkdir(parents=True)
+            run = run_of(us)
+            save_run(replace(run, model=replace(run.model, dtype=dtype), process_index=process), folder)
+            (folder / "trace.json.gz").write_bytes((tmp_path / "trace.json").read_bytes())
+        save_study(tmp_path / side, ["process-00", "process-01"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tokprof", "compare", "a", "b", "--no-page"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert not ended.value.code
+    assert "0.081 → 0.092 ms" in said  # means of the processes' clean medians
+    assert "model.dtype: float32 → bfloat16" in said
+    assert "over processes" in said
+    monkeypatch.setattr("sys.argv", ["tokprof", "analyze", "a/process-01"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "decode: 0.082 ms" in capsys.readouterr().out
