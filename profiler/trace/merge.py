@@ -27,7 +27,8 @@ def write_merged_trace(sides: Sequence[tuple[str, Trace]], path: Path, *, aligne
     with chrome_trace(path, 0, {}) as output:
         for process, ((name, trace), line, clock) in enumerate(zip(sides, lines, clocks, strict=True), start=1):
             output.process(process, name)
-            first = _write_step_tracks(output, line, clock, process)
+            # No track has a process's number: Perfetto would call it that one's main thread.
+            first = _write_step_tracks(output, line, clock, process, len(sides) + 1)
             device_at, host_at = clock.on_device(trace.device.start_ns), clock.on_host(trace.host.start_ns)
             places = {"device_process": process, "host_process": process, "first_track": first}
             write_events(output, trace, device_at, host_at, **places)
@@ -135,8 +136,11 @@ def _common_starts(starts: Sequence[list[_PhaseStart]]) -> list[list[int]]:
     return chosen
 
 
-def _write_step_tracks(output: Writer, line: Timeline, clock: _Clock, process: int) -> int:
-    """Write one slice for each step, from its first device work to the end of its last; return the next free track."""
+def _write_step_tracks(output: Writer, line: Timeline, clock: _Clock, process: int, first: int) -> int:
+    """Write one slice for each step, from its first device work to the end of its last.
+
+    Tracks are numbered from ``first`` on; returns the next free number.
+    """
     rows = np.flatnonzero(line.steps.step_of_row >= 0)
     step = line.steps.step_of_row[rows]
     start = np.full(len(line.steps), np.iinfo(np.int64).max)
@@ -148,10 +152,9 @@ def _write_step_tracks(output: Writer, line: Timeline, clock: _Clock, process: i
     at = (clock.on_host if line.on_cpu else clock.on_device)(start[order])
     lane = lanes(at, at + (end - start)[order])
     for number in range(int(lane.max(initial=0)) + 1):
-        output.thread(
-            process, 1 + number, f"steps ({line.steps.evidence})" + (f", lane {number + 1}" if number else "")
-        )
+        name = f"steps ({line.steps.evidence})" + (f", lane {number + 1}" if number else "")
+        output.thread(process, first + number, name)
     for number, on, at_ns, length in rows_of(order, lane, at, (end - start)[order]):
-        place = {"ph": "X", "cat": "tokprof_step", "pid": process, "tid": 1 + on}
+        place = {"ph": "X", "cat": "tokprof_step", "pid": process, "tid": first + on}
         output.event(at_ns, length, name=f"{line.steps.phase[number] or 'step'} {number}", **place)
-    return 2 + int(lane.max(initial=0))
+    return first + 1 + int(lane.max(initial=0))

@@ -102,7 +102,7 @@ class Writer:
         self._add(self._encode({"ph": "M", "name": kind, "pid": process, "tid": thread, "ts": 0, "args": values}))
 
     def process(self, number: int, name: str) -> None:
-        """Name a group of tracks; groups stand in the order of their numbers."""
+        """Name a group of tracks. Groups stand in the order of their numbers; in Perfetto the fullest comes first."""
         self.metadata("process_name", number, name=name)
         self.metadata("process_sort_index", number, sort_index=number)
 
@@ -225,10 +225,11 @@ def write_events(
     group = 2 * place.reshape(-1) + (device.kind <= EventKind.COLLECTIVE)
     device_track, names = tracks(group, device_at, device_at + device.duration_ns, lanes)
     device_track += first_track
+    several = len(np.unique(streams[0][streams[0] >= 0])) > 1
     for number, (member, lane) in enumerate(names, start=first_track):
         index, stream = streams[:, member // 2].tolist()
-        name = f"stream {stream}" if member % 2 else f"stream {stream}, annotations"
-        name = name if len(np.unique(streams[0])) < 2 else f"device {index}, {name}"
+        name = ("" if member % 2 else "annotations of ") + (f"stream {stream}" if stream >= 0 else "the device")
+        name = f"device {index}, {name}" if several and index >= 0 else name
         output.thread(device_process, number, name + (f", lane {lane + 1}" if lane else ""))
     host_track, host_names = tracks(host.thread, host_at, host_at + host.duration_ns, nesting_lanes)
     host_track += first_track + len(names)
