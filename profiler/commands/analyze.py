@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tokprof.profiler.record import Note, TimelineDiff
 
 Categories = Annotated[Path | None, typer.Option(help="TOML file of your own [[rule]] tables, tried before tokprof's.")]
-MERGED_EVENT_COUNT = 500_000  # up to which compare writes the merged trace beside the page by itself
 Json = Annotated[bool, typer.Option("--json", help="Print the same as data.")]
 
 
