@@ -26,7 +26,7 @@ from tokprof.models.tokenizers import (
     tokenizer_of_gguf,
     vocabulary_cached,
 )
-from tokprof.models.zoo import ZooEntry, find, near_names
+from tokprof.models.zoo import ZOO, ZooEntry, find, near_names
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -84,6 +84,7 @@ def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> Load
     source = check(spec)
     entry = find(spec.name)
     if entry is not None:
+        _refuse_what_does_not_fit(entry, spec)
         place = _zoo_place(entry, spec, progress)
     else:
         place = None if source == "hub" else Path(spec.name).expanduser()
@@ -142,17 +143,48 @@ def check(spec: ModelSpec) -> str:
 
 
 def what_fits(name: str, dtype: str | None, device: str) -> str:
-    """Say what a model needs: its weights and its cache, for an out-of-memory message."""
+    """Say what a model needs, its weights and its cache, and what fits into the memory that is free."""
     entry = find(name)
+    way_out = "try a smaller --batch, --prompt-tokens or --dtype bfloat16"
     if entry is None:
-        return "try a smaller --batch, --prompt-tokens or --dtype bfloat16"
-    shape = cost.shape_of(entry.config)
+        return way_out
     words = []
     for kind in dict.fromkeys([dtype or "bfloat16", "bfloat16"]):
-        weights_gb = cost.parameter_count(shape) * cost.DTYPE_BYTES[kind] / 1e9
-        cache_mb = cost.kv_bytes_per_token(shape, kind) / 1e6
-        words.append(f"{weights_gb:.1f} GB of weights and {cache_mb:.3f} MB of cache per token in {kind}")
-    return f"on {device} it wants {', or '.join(words)}; try a smaller --batch, --prompt-tokens or --dtype bfloat16"
+        cache_mb = cost.kv_bytes_per_token(cost.shape_of(entry.config), kind) / 1e6
+        words.append(
+            f"{_weight_bytes(entry, kind) / 1e9:.1f} GB of weights and {cache_mb:.3f} MB of cache per token in {kind}"
+        )
+    free = free_bytes(device)
+    if free is not None:
+        fitting = [other for other in ZOO.values() if _weight_bytes(other, "bfloat16") < free]
+        largest = max(fitting, key=lambda other: _weight_bytes(other, "bfloat16"), default=None)
+        known = "no model of the zoo fits" if largest is None else f"the largest model that fits is {largest.name}"
+        way_out = f"{free / 1e9:.1f} GB are free, and in bfloat16 {known}; {way_out}"
+    return f"on {device} it wants {', or '.join(words)}; {way_out}"
+
+
+def free_bytes(device: str) -> int | None:
+    """Return the memory that is free on a device, or ``None`` where nobody tells."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _weight_bytes(entry: ZooEntry, dtype: str) -> int:
+    return cost.parameter_count(cost.shape_of(entry.config)) * cost.DTYPE_BYTES[dtype]
+
+
+def _refuse_what_does_not_fit(entry: ZooEntry, spec: ModelSpec) -> None:
+    """Refuse before Linux ends this process, or another, for want of memory: it promises more than it has."""
+    free = free_bytes(spec.device)
+    if free is not None and _weight_bytes(entry, spec.dtype) > free:
+        raise ModelError(f"out of memory with {entry.name}: {what_fits(entry.name, spec.dtype, spec.device)}")
 
 
 # ------------------------------------------------------------------------------------------------------------ places

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 import torch
 import transformers
 
+from tokprof.models import loading
 from tokprof.models.engine import TransformersEngine
 from tokprof.models.errors import ModelError
 from tokprof.models.loading import ModelSpec, load, pull_weights, what_fits
@@ -183,10 +184,19 @@ def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_what_fits_says_bytes():
-    assert "44.5 GB of weights and 0.229 MB of cache per token in bfloat16" in what_fits(
-        "codestral-22b-v0.1", "float32", "cpu"
-    )
+def test_what_fits_says_bytes(monkeypatch):
+    monkeypatch.setattr(loading, "free_bytes", lambda _: 8_000_000_000)
+    words = what_fits("codestral-22b-v0.1", "float32", "cpu")
+    assert "44.5 GB of weights and 0.229 MB of cache per token in bfloat16" in words
+    assert "8.0 GB are free, and in bfloat16 the largest model that fits is StarCoderBase-3B" in words
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_anything_is_allocated(monkeypatch):
+    monkeypatch.setattr(loading, "free_bytes", lambda _: 8_000_000_000)
+    with pytest.raises(ModelError, match=r"out of memory with Codestral-22B-v0\.1: on cpu it wants 44\.5 GB"):
+        load(ModelSpec(name="Codestral-22B-v0.1", weights="random", dtype="bfloat16"))
+    monkeypatch.undo()
+    assert 0 < loading.free_bytes("cpu") < 2**50
 
 
 # ---------------------------------------------------------------------------------------------------------- adapters
