@@ -30,7 +30,7 @@ from trace_makers import (
     whole_ns,
 )
 
-QUIET = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(params=SCANNERS, autouse=True, scope="module")
@@ -264,7 +264,7 @@ def test_unusable_elements_change_nothing_but_their_count(tmp_path, events, odd,
     accounted(trace.counts)
 
 
-@settings(QUIET, max_examples=300)
+@settings(QUIET, max_examples=100)
 @given(
     EVENTS, LAYOUT, BLOCKS, st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3), st.integers(0, 3)), max_size=3)
 )
@@ -289,7 +289,7 @@ def test_random_damage_is_read_or_refused_but_never_silent(tmp_path, events, lay
         assert rows_of(trace) == expected(listed)[0]
 
 
-@settings(QUIET, max_examples=200)
+@settings(QUIET, max_examples=100)
 @given(
     st.binary(max_size=60),
     st.sampled_from([b"", b"[", b"{", b'{"traceEvents": [', b"\x1f\x8b\x08\x00", b"\xef\xbb\xbf["]),
@@ -311,7 +311,7 @@ def unlike_text(trace):
     return kinds, repaired, counts.rejected, {note.code for note in trace.notes} - {"trace-repaired"}
 
 
-@settings(QUIET, max_examples=200)
+@settings(QUIET, max_examples=100)
 @given(EVENTS, LAYOUT, st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3), st.integers(0, 3)), max_size=3))
 @pytest.mark.skipif(len(SCANNERS) < 2, reason="one scanner only")
 def test_both_scanners_give_the_same_trace(tmp_path, events, layout, damage):
