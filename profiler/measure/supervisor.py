@@ -5,6 +5,7 @@ what is finished; a second one ends it. If this process is killed, the kernel en
 folder never appears.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -166,7 +167,8 @@ class _Session:
             self.worker.wait()
             for stream in (self.worker.stdin, self.worker.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(BrokenPipeError):  # an answer that nobody took
+                        stream.close()
         if self.spy is not None:
             self.spy.kill()
         if self.sampler is not None:
@@ -252,8 +254,9 @@ class _Session:
     def _answer(self, text: str) -> None:
         assert self.worker is not None
         assert self.worker.stdin is not None
-        self.worker.stdin.write(text.encode() + b"\n")
-        self.worker.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is dead; the end of its messages tells
+            self.worker.stdin.write(text.encode() + b"\n")
+            self.worker.stdin.flush()
 
     def _interrupt(self) -> None:
         assert self.worker is not None

@@ -450,8 +450,9 @@ def _out_of_memory_explained(request: Request) -> Any:
     except MemoryError as error:
         raise MeasurementError(_what_fits(request)) from error
     except RuntimeError as error:
-        text = str(error)
-        if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in text or "CUDA out of memory" in text:
+        # The CUDA allocator has a class of its own; the CPU's has only these words, which differ between systems.
+        words = ("allocate memory", "not enough memory")
+        if type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words):
             raise MeasurementError(_what_fits(request)) from error
         raise
 

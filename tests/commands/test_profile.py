@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokprof.profiler.record import Outcome, PassKind, Phase, StopRule
+from tokprof.profiler.record import Mark, Outcome, PassKind, Phase, StopRule
 from tokprof.profiler.store import load_run, load_runs
 from tokprof.profiler.trace.reader import read_trace
 
@@ -156,6 +156,14 @@ BAD_INPUT = [
     ((*TINY, "--skip", "clean"), "every time comes from the clean pass"),
     ((*TINY, "--merge"), "--merge wants an --adapter"),
     ((*TINY, "--device", "cuda:7"), "no CUDA device"),
+    ((*TINY, "--device", "tpu"), "--device tpu: unknown; choose cpu"),
+    ((*TINY, "-n", "many"), "Invalid value for '--new-tokens'"),
+    ((*TINY, "--mode", "magic"), "Invalid value for '--mode'"),
+    ((*TINY, "--fim"), "leave out --fim"),
+    ((*TINY, "--prompt", "missing.txt"), "--prompt missing.txt: no such file or folder"),
+    ((*TINY, "--adapter", "missing"), "no PEFT adapter here"),
+    (("./missing",), "no such file or folder"),
+    (("missing.gguf",), "missing.gguf: no such file"),
 ]
 
 
@@ -277,6 +285,99 @@ def test_standard_input_is_a_prompt(tmp_path):
     done = tokprof("profile", *TINY, "--prompt", "-", "--out", tmp_path / "x", input="def f(): pass\n" * 20)
     assert done.returncode == 2  # a tiny model has no tokenizer, and says so
     assert "no tokenizer" in done.stderr
+
+
+@pytest.mark.slow
+def test_energy_power_and_clocks_reach_the_summary_from_the_driver(nvml_stub, tmp_path):
+    """The model runs on the CPU beside a stub driver, whose counter and power say 200 W."""
+    nvml_stub(power_mw=200_000, counter_period_ms=20)
+    words = ("--nvml-device", 0, "-r", 3, "--skip", "kernels", "--skip", "stacks", "--json", "--out", tmp_path / "e")
+    done = tokprof("profile", *TINY, *words)
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "e")
+    for energy in run.energies:
+        assert energy.counter_period_ns == pytest.approx(20e6, rel=0.2)
+        assert energy.window_ns >= 100 * energy.counter_period_ns
+        assert energy.energy_mj / energy.window_ns == pytest.approx(200_000 / 1e9, rel=0.02)
+        assert energy.integrated_mj == pytest.approx(energy.energy_mj, rel=0.02)
+        assert energy.error_mj < 0.02 * energy.energy_mj
+    for phase, tokens in zip(json.loads(done.stdout)["phases"], (32, 5), strict=True):
+        energy = next(e for e in run.energies if e.phase == phase["phase"])
+        assert energy.token_count == energy.repetition_count * tokens
+        assert phase["energy_per_token_mj"] == pytest.approx(energy.energy_mj / energy.token_count)
+
+
+@pytest.mark.slow
+def test_a_counter_that_contradicts_the_power_gives_no_figure(nvml_stub, tmp_path):
+    nvml_stub(power_mw=200_000, counter_period_ms=20, energy_scale=1.5)
+    words = ("--nvml-device", 0, "-r", 3, "--skip", "kernels", "--skip", "stacks", "--out", tmp_path / "e")
+    done = tokprof("profile", *TINY, *words)
+    assert done.returncode == 0, done.stderr
+    assert all(energy.energy_mj is None for energy in load_run(tmp_path / "e").energies)
+    assert "refused: the counter says" in done.stdout
+
+
+@pytest.mark.slow
+def test_throttled_and_shared_repetitions_are_kept_marked_and_said(nvml_stub, tmp_path):
+    nvml_stub(power_mw=200_000, reasons=4, compute="4001")
+    words = ("--nvml-device", 0, "-r", 5, "--skip", "energy", "--skip", "kernels", "--skip", "stacks")
+    done = tokprof("profile", *TINY, *words, "--out", tmp_path / "t")
+    assert done.returncode == 0, done.stderr
+    clean = load_run(tmp_path / "t").spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    assert len(clean) == 5 * 6
+    assert np.all(clean.mark & Mark.THROTTLED)
+    assert np.all(clean.mark & Mark.SHARED_DEVICE)
+    assert "5 marked" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_pyspy_that_is_refused_is_a_note_with_advice(tmp_path):
+    place = Path(sys.executable).parent
+    venv = tmp_path / "bin"
+    venv.mkdir()
+    (venv / "py-spy").write_text("#!/bin/sh\necho 'Error: Permission Denied: run it as root' >&2\nexit 1\n")
+    (venv / "py-spy").chmod(0o755)
+    (venv / "python").symlink_to(place / "python")
+    (tmp_path / "pyvenv.cfg").write_text((place.parent / "pyvenv.cfg").read_text())
+    (tmp_path / "lib").symlink_to(place.parent / "lib")
+    words = ["profile", *TINY, "-r", 3, "--skip", "kernels", "--out", tmp_path / "r"]
+    done = subprocess.run(
+        [str(w) for w in (venv / "python", "-m", "tokprof.profiler.cli", *words)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the system does not let py-spy look into the measured process" in " ".join(done.stdout.split())
+    assert "→" in done.stdout
+    assert load_run(tmp_path / "r").stacks is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--batch", 4, "--dtype", "bfloat16"),
+        ("--attention", "eager", "--dtype", "float16"),
+        ("--precision", 0.5, "--time-limit", 2),
+        ("--compile", "--warm-up", 2),
+        ("--native",),
+        ("--blocking",),
+    ],
+    ids=lambda words: words[0].lstrip("-"),
+)
+def test_options_of_a_run(tmp_path, words):
+    stacks = () if words[0] in ("--native", "--blocking") else ("--skip", "stacks")
+    count = () if "--precision" in words else ("-r", 3)
+    done = tokprof("profile", *TINY, *count, "--skip", "kernels", *stacks, *words, "--out", tmp_path / "o")
+    assert done.returncode == 0, done.stderr
+    run = load_run(tmp_path / "o")
+    assert run.model.compiled == ("--compile" in words)
+    assert run.model.attention == ("eager" if "eager" in words else "sdpa")
+    assert run.model.dtype == next((w for w in words if str(w) in ("bfloat16", "float16")), "float32")
+    assert run.cell.batch_size == (4 if "--batch" in words else 1)
+    if "--precision" in words:
+        assert run.stop.rule in (StopRule.PRECISION, StopRule.TIME_LIMIT, StopRule.NOISE_PLATEAU)
+    if stacks == ():
+        assert run.stacks is not None
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_a_killed_supervisor_leaves_no_run_and_no_process(tmp_path, stage):
 
 @pytest.mark.parametrize("stage", ["clean", "stacks", "exporting"])
 def test_a_killed_worker_is_one_line_and_no_run(tmp_path, stage):
-    done = measured(tmp_path / "run", stage, 0.2, number=signal.SIGKILL, whom="measure.worker")
+    done = measured(tmp_path / "run", stage, number=signal.SIGKILL, whom="measure.worker")
     assert done.stdout.startswith("2 the measured process was killed"), done.stderr
     assert list(tmp_path.iterdir()) == []
     wait_until_gone(tmp_path)
@@ -118,7 +118,7 @@ def test_a_killed_worker_is_one_line_and_no_run(tmp_path, stage):
 
 def test_a_killed_sampler_or_pyspy_is_a_note_in_a_whole_run(tmp_path):
     for whom, code in (("sensors.sampler", "sampler-failed"), ("py-spy", "pyspy-absent")):
-        folder = tmp_path / whom
+        folder = tmp_path / code
         done = measured(folder, "stacks", 1.0, number=signal.SIGKILL, whom=whom)
         assert done.stdout.strip() == "['complete']", done.stderr
         assert code in {note.code for note in load_run(folder).notes}
