@@ -337,8 +337,8 @@ static int64_t nanoseconds(Slice figure) {
         if (++digits > 16) return -1;
         value = value * 10 + (*p - '0');
     }
-    value *= 1000; /* at most 1e19 / 10: still an int64 */
-    if (!digits || value > LATEST_NS) return -1;
+    if (!digits || value > LATEST_NS / 1000) return -1;
+    value *= 1000;
     if (p == end) return value;
     if (*p++ != '.') return -1;
     int64_t thousandths = 0;
@@ -662,9 +662,9 @@ static PyObject *scanner_feed(Scanner *self, PyObject *args) {
     Py_buffer buffer;
     Py_ssize_t first, stop;
     if (!PyArg_ParseTuple(args, "y*nn", &buffer, &first, &stop)) return NULL;
-    if (first < 0 || stop < first || stop > buffer.len) {
+    if (first < 0 || stop < first || stop > buffer.len || !self->host.column_count) {
         PyBuffer_Release(&buffer);
-        PyErr_SetString(PyExc_ValueError, "positions lie outside the buffer");
+        PyErr_SetString(PyExc_ValueError, "positions outside the buffer, or a scanner that gave its columns away");
         return NULL;
     }
     const char *text = buffer.buf, *at = text + first, *end = text + stop;

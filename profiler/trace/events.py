@@ -80,7 +80,6 @@ class Event(msgspec.Struct, gc=False):
 
 
 _ARGS = msgspec.json.Decoder(_Args)
-_ANY = msgspec.json.Decoder()
 _NO_ARGS = _Args()
 _LONGEST_FIGURE = 1000  # signs
 _EXACT = Context(prec=2 * _LONGEST_FIGURE)
@@ -205,11 +204,15 @@ class Events:
         """Count events that cannot be used."""
         self.rejected[reason] += count
 
+    def leave_out(self, reason: str) -> None:
+        """Count an element of the list that is no event."""
+        self.total += 1
+        self.reject(reason)
+
     def add_value(self, value: Any) -> None:
         """Take an element that was read leniently; times may be ``Decimal``."""
         if not isinstance(value, dict):
-            self.total += 1
-            self.reject("not an object")
+            self.leave_out("not an object")
             return
         fields = {key: value.get(key) for key in ("ph", "name", "cat", "pid", "tid")}
         args = msgspec.Raw(json.dumps(value["args"], default=_plain).encode()) if "args" in value else msgspec.Raw()
@@ -253,12 +256,11 @@ class Events:
         self._kinds["counters"] += 1
         track = self._text(event.name)
         for series, value in self._any_args(event).items():
-            number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-            if number is None or not np.isfinite(number):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e300:
                 self.repaired["counter value that is no finite number left out"] += 1
                 continue
             name = track if series in ("", "value") else f"{track} / {self._text(series)}"
-            self._counters.append((self._counter_names.setdefault(name, len(self._counter_names)), start, number))
+            self._counters.append((self._counter_names.setdefault(name, len(self._counter_names)), start, value))
 
     def _metadata(self, event: Event) -> None:
         self._kinds["metadata"] += 1
@@ -337,20 +339,30 @@ class Events:
         try:
             return _ARGS.decode(event.args)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return _NO_ARGS
+            values = self._any_args(event)
+            fields = zip(_Args.__struct_fields__, _Args.__struct_encode_fields__, strict=True)
+            return _Args(**{name: values.get(key) for name, key in fields})
 
     def _any_args(self, event: Event) -> dict[str, Any]:
+        """Return an event's arguments; those that cannot be read are none, and that is said."""
+        if not event.args:
+            return {}
         try:
-            values = _ANY.decode(event.args) if event.args else {}
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            values = json.loads(bytes(event.args).decode("utf-8", "replace"), strict=False)
+        except (ValueError, RecursionError):
+            self.repaired["arguments that cannot be read left out"] += 1
             return {}
         return values if isinstance(values, dict) else {}
 
     def _thread(self, event: Event) -> int:
-        return self._thread_of(str(event.pid), str(event.tid))
+        return self._thread_of(event.pid, event.tid)
 
-    def _thread_of(self, process: str, thread: str) -> int:
-        return self._threads.setdefault((process, thread), len(self._threads))
+    def _thread_of(self, process: Any, thread: Any) -> int:
+        labels = str(process), str(thread)
+        known = self._threads.get(labels)
+        if known is None:
+            known = self._threads[labels] = len(self._threads)
+        return known
 
     def _category(self, category: str) -> int:
         return self._categories.setdefault(category, len(self._categories))
@@ -446,8 +458,8 @@ class Events:
             instants=instants,
             threads=tuple(
                 TraceThread(
-                    process=pid,
-                    thread=tid,
+                    process=self._text(pid),
+                    thread=self._text(tid),
                     process_name=self._names.get((pid, None), ""),
                     thread_name=self._names.get((pid, tid), ""),
                     rank=rank,
@@ -455,7 +467,9 @@ class Events:
                 for pid, tid in self._threads
             ),
             counts=counts,
-            properties=tuple((key, json.dumps(value, default=str)) for key, value in self.properties.items()),
+            properties=tuple(
+                (self._text(key), json.dumps(value, default=_plain)) for key, value in self.properties.items()
+            ),
             notes=(*self.notes, *self._repair_notes()),
         )
 

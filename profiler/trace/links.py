@@ -3,11 +3,7 @@
 import numpy as np
 
 from tokprof.profiler.record import Array, DeviceEvents, EventKind, HostEvents
-
-try:
-    from tokprof.profiler.trace import _scan
-except ImportError:  # not compiled
-    _scan = None  # type: ignore[assignment]
+from tokprof.profiler.trace.native import scanner_module
 
 
 def link_launches(device: DeviceEvents, host: HostEvents) -> tuple[Array, Array]:
@@ -65,8 +61,9 @@ def enclosing(host: HostEvents, rows: Array, kind: EventKind) -> Array:
 def parents(start_ns: Array, end_ns: Array) -> Array:
     """Return the index of the innermost interval containing each, in order of start; -1 for the outermost."""
     parent = np.full(len(start_ns), -1, dtype=np.int64)
-    if _scan is not None:
-        _scan.parents(np.ascontiguousarray(start_ns, np.int64), np.ascontiguousarray(end_ns, np.int64), parent)
+    native = scanner_module()
+    if native is not None:
+        native.parents(np.ascontiguousarray(start_ns, np.int64), np.ascontiguousarray(end_ns, np.int64), parent)
         return parent
     stack: list[int] = []
     ends = end_ns.tolist()

@@ -10,7 +10,6 @@ looks like an event.
 """
 
 import json
-import os
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -21,10 +20,11 @@ import msgspec
 from tokprof.profiler.errors import FileFormatError, InputError
 from tokprof.profiler.record import Note, Trace
 from tokprof.profiler.trace.events import DEVICE_CATEGORIES, Event, Events
-from tokprof.profiler.trace.text import BLOCK_BYTES, Text
+from tokprof.profiler.trace.native import scanner_module
+from tokprof.profiler.trace.text import Text
 
+BLOCK_BYTES = 2 << 20  # of text, read at once
 MAXIMUM_EVENT_BYTES = 64 << 20  # of one event; a longer one is damage or an attack
-_SCANNER_VERSION = 1
 _WANTS_MORE, _LIST_ENDED, _STUCK = range(3)  # what feed() says, as in _scan.c
 
 RUN_TRACE = "trace.json.gz"  # in a run folder
@@ -47,7 +47,7 @@ def read_trace(path: Path, *, cache: bool = True) -> Trace:
     file = trace_files(path)[0]
     if cache and (known := load_cached(file)) is not None:
         return known
-    with Text(file) as text:
+    with Text(file, BLOCK_BYTES) as text:
         events = Events(str(file))
         _read_document(text, events)
         text.drain()
@@ -130,51 +130,47 @@ def _read_document(text: Text, events: Events) -> None:
 def _read_members(text: Text, events: Events, scanner: Any) -> bool:
     """Read the members of the top-level object; return whether it ended."""
     lists = 0
-    while True:
-        sign = _sign(text)
+    while (sign := _sign(text)) != b"}":
         if sign == b",":
             text.at += 1
-        elif sign == b"}":
-            text.at += 1
-            break
-        elif not sign:
-            if lists:
-                return False
-            raise _no_events(text, "the text ends inside the document")
-        else:
-            key = _read_value(text)
-            if key is not _BROKEN and (not isinstance(key, str) or _sign(text) != b":"):
-                if lists:
-                    events.notes.append(_unread(text))
-                    text.at = text.stop
-                    text.ended = True
-                    return True
+            continue
+        key = _read_key(text)
+        if key is None or _sign(text) != b":":
+            if text.ended and bytes(text.buffer[text.at : min(text.at + 1, text.stop)]) in (b"", b'"'):
+                break  # inside a key, or right behind it
+            if not lists:
                 raise FileFormatError(
                     f"{text.path}: byte {text.offset:,}: not JSON: a key with its colon was expected; "
-                    "write the trace again, or cut it to its event list"
+                    "export the trace again, or cut the file down to its event list"
                 )
-            text.at += key is not _BROKEN
-            sign = _sign(text)
-            if key == "traceEvents" and sign == b"[":
-                text.at += 1
-                lists += 1
-                if lists == 2:
-                    events.repaired["a second event list read, too"] += 1
-                if not _read_events(text, events, scanner):
-                    return False
-                continue
-            value = _BROKEN if key is _BROKEN else _read_value(text)
-            if value is _BROKEN:
-                if lists:
-                    return False
-                raise _no_events(text, text.broken or "the text ends inside the document")
-            events.properties[key] = value
-    if not lists:
+            events.notes.append(
+                Note(
+                    code="trace-tail",
+                    message=f"{text.path}: byte {text.offset:,}: what follows the event list is no JSON; left unread",
+                    advice="the events are whole; device names or ranks may be missing",
+                )
+            )
+            text.drain()
+            return True
+        text.at += 1
+        sign = _sign(text)
+        if key == "traceEvents" and sign == b"[":
+            text.at += 1
+            lists += 1
+            if lists == 2:
+                events.repaired["a second event list read, too"] += 1
+            if not _read_events(text, events, scanner):
+                return False
+        elif not _read_property(key, text, events):
+            break
+    else:
+        text.at += 1
+        if lists:
+            return True
         raise _no_events(text, "the key 'traceEvents' with a list is missing")
-    return True
-
-
-_BROKEN = object()
+    if lists:
+        return False
+    raise _no_events(text, text.broken or "the text ends inside the document")
 
 
 def _no_events(text: Text, why: str) -> FileFormatError:
@@ -183,47 +179,41 @@ def _no_events(text: Text, why: str) -> FileFormatError:
     )
 
 
-def _unread(text: Text) -> Note:
-    return Note(
-        code="trace-tail",
-        message=f"{text.path}: byte {text.offset:,}: what follows the event list is no JSON and was not read",
-        advice="the events are whole; device names or ranks may be missing",
-    )
+_KEY = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def _read_value(text: Text) -> Any:
-    """Read one JSON value of the top level; ``_BROKEN`` where the text ends inside it."""
-    decoder = json.JSONDecoder(strict=False)
-    while True:
-        window = text.buffer[text.at : text.stop].decode("utf-8", errors="replace")
-        try:
-            value, end = decoder.raw_decode(window)
-        except (ValueError, RecursionError) as error:
-            if text.stop - text.at < MAXIMUM_EVENT_BYTES and text.more():
-                continue
-            if text.ended:
-                text.at = text.stop
-                return _BROKEN
+def _read_key(text: Text) -> str | None:
+    """Read a string; ``None`` where none stands, or where the text ends inside it."""
+    while (found := _KEY.match(text.buffer, text.at, text.stop)) is None:
+        if text.buffer[text.at : text.at + 1] != b'"' or text.stop - text.at > MAXIMUM_EVENT_BYTES or not text.more():
+            return None
+    text.at = found.end()
+    key = _leniently(found.group())
+    return key if isinstance(key, str) else None
+
+
+def _read_property(key: str, text: Text, events: Events) -> bool:
+    """Keep a value of the top level, or note why not; return False where the text ends inside it."""
+    while (end := _element_end(text.buffer, text.at, text.stop)) is None:
+        if text.stop - text.at > MAXIMUM_EVENT_BYTES:
             raise FileFormatError(
-                f"{text.path}: byte {text.offset:,}: a value outside the event list is longer than 64 MiB or not JSON "
-                f"({error}); cut it out"
-            ) from error
-        if end == len(window) and text.more():
-            continue  # a number may go on
-        text.at += len(window[:end].encode("utf-8")) if window.isascii() else _byte_length(text, end)
-        return value
-
-
-def _byte_length(text: Text, characters: int) -> int:
-    """Return how many bytes the window's first characters take, replaced ones included."""
-    low, high = characters, text.stop - text.at
-    while low < high:  # the number of characters never falls with the number of bytes
-        middle = (low + high) // 2
-        length = len(text.buffer[text.at : text.at + middle].decode("utf-8", errors="replace"))
-        low, high = (middle + 1, high) if length < characters else (low, middle)
-    while low < text.stop - text.at and 0x80 <= text.buffer[text.at + low] < 0xC0:
-        low += 1
-    return low
+                f"{text.path}: byte {text.offset:,}: key {key[:40]!r}: its value is longer than 64 MiB; cut it out"
+            )
+        if not text.more():
+            text.at = text.stop
+            return False
+    value = _leniently(bytes(text.buffer[text.at : end]))
+    if value is _NO_JSON:
+        events.notes.append(
+            Note(
+                code="trace-property",
+                message=f"{text.path}: byte {text.offset:,}: key {key[:40]!r}: its value is no JSON, and was left out",
+            )
+        )
+    else:
+        events.properties[key] = value
+    text.at = end
+    return True
 
 
 def _sign(text: Text) -> bytes:
@@ -242,12 +232,12 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 def _note_break(text: Text, events: Events) -> None:
     """Note where the file breaks off; refuse it if nothing came before."""
     why = text.broken or "the text ends inside the event list"
-    if events.total == 0:
+    kept = events.total - sum(events.rejected.values())
+    if kept == 0:
         raise FileFormatError(
             f"{text.path}: byte {text.offset:,}: {why}, before the first whole event; "
             "nothing can be saved from it, so record the trace again"
         )
-    kept = events.total - sum(events.rejected.values())
     events.notes.append(
         Note(
             code="trace-truncated",
@@ -273,18 +263,18 @@ def _read_events(text: Text, events: Events, scanner: Any) -> bool:
             try:
                 events.add([_EVENT.decode(raw)])
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                _add_leniently(raw, events)
+                if not _add_leniently(raw, events):
+                    events.leave_out("not JSON")
         if state == _LIST_ENDED:
             return True
-        if state == _STUCK:
+        if state == _STUCK or (text.ended and text.at < text.stop):
             if not _read_odd(text, events):
                 return False
             scanner.skipped()
-        elif text.ended or not text.more():
-            if text.ended and text.at < text.stop:
-                events.total += 1
-                events.reject("cut off")
+        elif text.ended:
             return False
+        elif not text.more():
+            continue
         elif text.stop - text.at > MAXIMUM_EVENT_BYTES:
             raise FileFormatError(
                 f"{text.path}: byte {text.offset:,}: one event is longer than 64 MiB; cut it out to read the others"
@@ -304,7 +294,7 @@ def _read_odd(text: Text, events: Events) -> bool:
         end = _element_end(text.buffer, text.at, text.stop)
         if end == text.at:  # a sign that begins nothing
             end += 1
-        if end is not None and _add_leniently(bytes(text.buffer[text.at : end]), events, only_if_json=True):
+        if end is not None and _add_leniently(bytes(text.buffer[text.at : end]), events):
             text.at = end
             return True
         resume = _RESUME.search(text.buffer, text.at + 1, text.stop)
@@ -312,17 +302,16 @@ def _read_odd(text: Text, events: Events) -> bool:
             text.at = end
         elif resume is not None and (end is not None or grown >= 2 or text.ended):
             text.at = resume.start(1)
-        elif text.stop - text.at <= MAXIMUM_EVENT_BYTES and text.more():
+        elif text.stop - text.at <= MAXIMUM_EVENT_BYTES and not text.ended:
+            text.more()  # which moves the window, so all is looked for again
             grown += 1
             continue
         elif resume is not None:
             text.at = resume.start(1)
         else:
-            events.total += 1
-            events.reject("cut off")
+            events.leave_out("cut off")
             return False
-        events.total += 1
-        events.reject("not JSON")
+        events.leave_out("not JSON")
         return True
 
 
@@ -343,26 +332,46 @@ def _element_end(buffer: bytearray, start: int, stop: int) -> int | None:
 
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
 _LENIENT = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal, strict=False)
+_NO_JSON = object()
 
 
-def _add_leniently(raw: bytes, events: Events, *, only_if_json: bool = False) -> bool:
-    """Add an element that is not strictly JSON, mended; count it as left out, or return False, where it cannot be."""
-    decoded = raw.decode("utf-8", "replace")
-    for mended, comma in ((decoded, False), (None, True)):
-        text = mended if mended is not None else _TRAILING_COMMA.sub(lambda m: m[1] or "", decoded)
-        try:
-            value = _LENIENT.decode(text.strip())
-        except (ValueError, RecursionError):
-            continue
-        if comma:
-            events.repaired["trailing comma left out"] += 1
-        if "\ufffd" in decoded and b"\xef\xbf\xbd" not in raw:
-            events.repaired["invalid UTF-8 replaced"] += 1
-        events.add_value(value)
-        return True
-    if not only_if_json:
-        events.total += 1
-        events.reject("not JSON")
+def _leniently(raw: bytes) -> Any:
+    """Decode one value as leniently as can be without guessing; ``_NO_JSON`` where that does not help."""
+    try:
+        return _LENIENT.decode(raw.decode("utf-8", "replace").strip())
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _add_leniently(raw: bytes, events: Events) -> bool:
+    """Add an element that is not strictly JSON, mended, and count how; return False where it cannot be mended."""
+    value = _leniently(raw)
+    if value is _NO_JSON:
+        mended = _TRAILING_COMMA.sub(lambda found: found[1] or "", raw.decode("utf-8", "replace"))
+        value = _leniently(mended.encode("utf-8"))
+        if value is _NO_JSON:
+            return False
+        events.repaired["trailing comma left out"] += 1
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        events.repaired["invalid UTF-8 replaced"] += 1
+    if _CONTROL.search(raw) and _strictly_not(raw):
+        events.repaired["control sign in a string kept"] += 1
+    events.add_value(value)
+    return True
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+
+
+def _strictly_not(raw: bytes) -> bool:
+    try:
+        json.loads(raw.decode("utf-8", "replace"))
+    except json.JSONDecodeError as error:
+        return "control character" in str(error)
+    except (ValueError, RecursionError):
+        pass
     return False
 
 
@@ -370,15 +379,10 @@ def _add_leniently(raw: bytes, events: Events, *, only_if_json: bool = False) ->
 
 
 def new_scanner(events: Events) -> Any:
-    """Return the native scanner, or the one in Python where that is missing or ``TOKPROF_PURE_PYTHON`` is set."""
-    if not os.environ.get("TOKPROF_PURE_PYTHON"):
-        try:
-            from tokprof.profiler.trace import _scan
-        except ImportError:
-            pass
-        else:
-            if _scan.VERSION == _SCANNER_VERSION:
-                return _scan.Scanner([word.encode() for word in DEVICE_CATEGORIES])
+    """Return the native scanner, or the one in Python where that is missing."""
+    native = scanner_module()
+    if native is not None:
+        return native.Scanner([word.encode() for word in DEVICE_CATEGORIES])
     return _PythonScanner(events)
 
 
@@ -433,7 +437,8 @@ class _PythonScanner:
             if taken is None:
                 end = _element_end(buffer, at, stop)
                 if end is None:
-                    return at, _WANTS_MORE, []
+                    torn = _RESUME.search(buffer, at + 1, stop) is not None
+                    return at, _STUCK if torn else _WANTS_MORE, []
                 cut, taken = end, self._decoded(b"[" + buffer[at:end] + b"]")
                 if taken is None:
                     return at, _STUCK, []

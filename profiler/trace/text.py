@@ -1,23 +1,24 @@
 """The text of a trace file as a moving window: plain or gzip (told by content), block by block, never whole."""
 
-import importlib
 import zlib
 from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
 from tokprof.profiler.errors import InputError
+from tokprof.profiler.trace.native import optional
 
-BLOCK_BYTES = 2 << 20
-_COMPRESSED_BYTES = 64 << 10  # read at once: what is lost where a gzip stream is damaged
+_COMPRESSED_BYTES = 16 << 10  # read at once: what is lost where a gzip stream is damaged
+_TRAILER_BYTES = 8  # checksum and length: held back, so that a wrong one costs no text
 _GZIP = b"\x1f\x8b"
 
 
 class Text:
     """A window ``buffer[at:stop]`` of the decompressed text; :meth:`more` makes it longer, ``at`` moves on by hand."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, block_bytes: int) -> None:
         self.path = path
+        self.block_bytes = block_bytes
         self.buffer = bytearray()
         self.at = 0
         self.stop = 0
@@ -46,7 +47,7 @@ class Text:
         return self._dropped + self.at
 
     def more(self) -> bool:
-        """Append a block to the window; return whether there was one."""
+        """Append a block to the window, or as much again as it holds; return whether there was any."""
         if self.ended:
             return False
         if self.at:
@@ -54,9 +55,10 @@ class Text:
             self.buffer[:rest] = self.buffer[self.at : self.stop]
             self._dropped += self.at
             self.at, self.stop = 0, rest
-        if len(self.buffer) < self.stop + BLOCK_BYTES:
-            self.buffer.extend(bytes(self.stop + BLOCK_BYTES - len(self.buffer)))
-        with memoryview(self.buffer)[self.stop : self.stop + BLOCK_BYTES] as room:
+        wanted = self.stop + max(self.block_bytes, self.stop)
+        if len(self.buffer) < wanted:
+            self.buffer.extend(bytes(wanted - len(self.buffer)))
+        with memoryview(self.buffer)[self.stop : wanted] as room:
             count = self._read(room) if self._gzip is None else self._gzip.read_into(room)
         self.stop += count
         self.ended = count == 0
@@ -93,6 +95,7 @@ class _Gunzip:
         self._text = text
         self._inflate = inflater()
         self._raw = bytearray(_COMPRESSED_BYTES)
+        self._held = b""
         self._waiting = b""
         self._done = False
 
@@ -116,32 +119,30 @@ class _Gunzip:
             self._inflate, self._waiting = inflater(), following
         chunk = self._waiting or self._inflate.unconsumed_tail or self._next()
         self._waiting = b""
-        if not chunk:
-            self._done = True
-            text.broken = text.broken or "the gzip stream breaks off"
-            return b""
         try:
-            part: bytes = self._inflate.decompress(chunk, limit)
+            part: bytes = self._inflate.decompress(chunk, limit)  # without a chunk: what it still holds
         except ERRORS as error:
             self._done = True
             text.broken = text.broken or f"the gzip stream is damaged ({error})"
             return b""
+        if not chunk and not part and not self._inflate.eof:
+            self._done = True
+            text.broken = text.broken or "the gzip stream breaks off"
         return part
 
     def _next(self) -> bytes:
         with memoryview(self._raw) as room:
-            return bytes(self._raw[: self._text.read_raw(room)])
-
-
-def _optional(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
+            count = self._text.read_raw(room)
+        if not count:
+            rest, self._held = self._held, b""
+            return rest
+        chunk = self._held + self._raw[:count]
+        self._held = chunk[-_TRAILER_BYTES:]
+        return chunk[:-_TRAILER_BYTES] or self._next()
 
 
 # isal decompresses three times as fast as zlib; a machine without its wheel reads the same, slower.
-_ISAL = _optional("isal.isal_zlib")
+_ISAL = optional("isal.isal_zlib")
 ERRORS: tuple[type[Exception], ...] = (zlib.error, *((_ISAL.error,) if _ISAL else ()))
 
 
@@ -159,7 +160,7 @@ def new_hash() -> Any:
 
 def digest_of(path: Path) -> str:
     """Return the hash of a file's bytes on disk, as :meth:`Text.digest` gives it."""
-    content, buffer = new_hash(), bytearray(BLOCK_BYTES)
+    content, buffer = new_hash(), bytearray(1 << 20)
     with path.open("rb", buffering=0) as stream, memoryview(buffer) as room:
         while count := stream.readinto(room):
             content.update(room[:count])
