@@ -6,9 +6,10 @@ Text is data: a sentinel such as ``<|endoftext|>`` inside a source file is encod
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from tokprof.models.errors import ModelError
@@ -174,6 +175,7 @@ class Vocabulary:
 
     gguf: str | None = None  # name of llama.cpp's vocabulary file; None: another source
     token_count: int | None = None  # keep only so many of the file's tokens
+    sentinels: tuple[tuple[int, str], ...] = ()  # tokens that the file leaves unnamed, from the makers' model card
 
 
 VOCABULARIES: dict[str, Vocabulary] = {
@@ -182,7 +184,11 @@ VOCABULARIES: dict[str, Vocabulary] = {
     "starcoder": Vocabulary(gguf="refact", token_count=49152),
     "starcoder2": Vocabulary(gguf="starcoder"),
     "deepseek-coder": Vocabulary(gguf="deepseek-coder"),
-    "qwen2": Vocabulary(gguf="qwen2"),
+    # Qwen2's text tokens are Qwen2.5-Coder's; the sentinels of filling in the middle came later, in unused places.
+    "qwen2": Vocabulary(
+        gguf="qwen2",
+        sentinels=((151659, "<|fim_prefix|>"), (151660, "<|fim_middle|>"), (151661, "<|fim_suffix|>")),
+    ),
 }
 
 
@@ -256,7 +262,7 @@ def _end_ids(folder: Path, backend: Any) -> tuple[int, ...]:
 
 
 def _built(key: str) -> Path:
-    return cache_folder() / "tokenizers" / f"{key}-1.json"  # the number grows when the construction changes
+    return cache_folder() / "tokenizers" / f"{key}-2.json"  # the number grows when the construction changes
 
 
 @functools.cache
@@ -286,7 +292,7 @@ def _tokenizer_file(key: str, progress: Progress) -> Path:
             file = cached(weights) or pull(weights, progress)
         else:
             file = _llama_cpp_files(progress)[_vocabulary_file(source.gguf)]
-        backend, _ = _read_gguf(file, source.token_count)
+        backend, _ = _read_gguf(file, source.token_count, dict(source.sentinels))
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_suffix(".partial")
         backend.save(str(temporary))
@@ -294,7 +300,9 @@ def _tokenizer_file(key: str, progress: Progress) -> Path:
     return place
 
 
-def _read_gguf(file: Path, token_count: int | None) -> tuple[Any, tuple[int, ...]]:
+def _read_gguf(
+    file: Path, token_count: int | None, sentinels: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Any, tuple[int, ...]]:
     """Build a ``tokenizers`` BPE from a GGUF file's vocabulary; return it and the tokens that end a sequence."""
     try:
         from gguf import GGUFReader
@@ -315,6 +323,7 @@ def _read_gguf(file: Path, token_count: int | None) -> tuple[Any, tuple[int, ...
     if kind != "gpt2":
         raise ModelError(f"{file}: its tokenizer is of kind {kind!r}; only byte-level BPE ('gpt2') is read from GGUF")
     tokens = strings("tokenizer.ggml.tokens")[:token_count]
+    tokens = [sentinels.get(i, token) for i, token in enumerate(tokens)]
     types = [int(values["tokenizer.ggml.token_type"].parts[i][0]) for i in values["tokenizer.ggml.token_type"].data]
     pairs = [merge.partition(" ") for merge in strings("tokenizer.ggml.merges")]
     merges = [(left, right) for left, _, right in pairs]
@@ -327,7 +336,11 @@ def _read_gguf(file: Path, token_count: int | None) -> tuple[Any, tuple[int, ...
     backend.decoder = decoders.ByteLevel()
     special = 3  # llama.cpp's token type "control"; 4 is "user defined"
     backend.add_special_tokens(
-        [AddedToken(t, special=True) for t, k in zip(tokens, types, strict=False) if k == special]
+        [
+            AddedToken(token, special=True)
+            for i, (token, kind_of_token) in enumerate(zip(tokens, types, strict=False))
+            if kind_of_token == special or i in sentinels
+        ]
     )
     end = values.get("tokenizer.ggml.eos_token_id")
     return backend, () if end is None else (int(end.contents()),)

@@ -238,8 +238,11 @@ def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, 
         profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
         if not len(profiled) or not len(kernels):
             continue
+        span_ns = matching_clean_ns(run.spans, profiled) if cuda else float(profiled.duration_ns.sum())
+        if not span_ns > 0:  # NaN: a step that the clean pass lacks
+            continue
         busy_ns += union_ns(kernels.start_ns, kernels.end_ns)
-        wall_ns += int(matching_clean_ns(run.spans, profiled)) if cuda else int(profiled.duration_ns.sum())
+        wall_ns += int(span_ns)
     if wall_ns == 0:
         return None, ""
     return min(1.0, busy_ns / wall_ns), "clean pass" if cuda else "profiled pass"

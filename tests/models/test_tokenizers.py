@@ -96,6 +96,16 @@ def test_starcoders_sentinels_and_size():
     assert tokenizer.fill_in_the_middle("a = ", "\nprint(a)") == [1, *prefix, 3, *suffix, 2]
 
 
+@pytest.mark.slow
+def test_qwen_coders_sentinels_are_those_of_its_model_card():
+    tokenizer = tokenizer_of("qwen2")
+    assert tokenizer.vocabulary_count == 151_936
+    prefix, suffix = tokenizer.encode("a = "), tokenizer.encode("\nprint(a)")
+    ids = tokenizer.fill_in_the_middle("a = ", "\nprint(a)")
+    assert ids == [151_659, *prefix, 151_661, *suffix, 151_660]
+    assert sum(tokenizer.byte_counts(ids)) == len("a = \nprint(a)")
+
+
 def test_codestral_is_mistral_commons_own():
     mistral = pytest.importorskip("mistral_common.tokens.tokenizers.mistral")
     from mistral_common.protocol.fim.request import FIMRequest
