@@ -14,6 +14,8 @@ import argparse
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from tokprof.models.engine import TransformersEngine
+from tokprof.models.engine import TransformersEngine, cache_parameter
 from tokprof.models.loading import ModelSpec, load
 from tokprof.profiler.environment import environment
 from tokprof.profiler.measure.clocks import CudaClock, HostClock
@@ -34,13 +36,14 @@ from tokprof.profiler.sensors.samples import SamplerProcess
 
 def bare_loop(model, prompt, continuation, steps):
     """Greedy decoding as one would write it without tokprof; returns its wall time in nanoseconds."""
+    name = cache_parameter(model)
     started = time.perf_counter_ns()
     with torch.inference_mode():
         output = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
         output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
         for step in range(steps):
             token = continuation[:, step : step + 1]
-            output = model(input_ids=token, use_cache=True, logits_to_keep=1, past_key_values=output.past_key_values)
+            output = model(input_ids=token, use_cache=True, logits_to_keep=1, **{name: output[name]})
             output.logits[:, -1, :].argmax(dim=-1, keepdim=True)
     if prompt.device.type == "cuda":
         torch.cuda.synchronize()
@@ -76,6 +79,15 @@ def abba(a, b, count, *, on_b=lambda: None, on_a=lambda: None):
     return ratios
 
 
+def meet_the_stub(folder):
+    """Let the sampler find the tests' NVML stub where there is no driver; without a C compiler it samples the host."""
+    build = Path(__file__).parent.parent / "tests/nvml_stub/build.py"
+    if subprocess.run([sys.executable, str(build), str(folder)], check=False, capture_output=True).returncode == 0:
+        settings = folder / "settings"
+        settings.write_text("power_mw 200000\n")
+        os.environ |= {"LD_LIBRARY_PATH": str(folder), "TOKPROF_NVML_STUB": str(settings)}
+
+
 def measure(options):
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     dtype = "bfloat16" if device != "cpu" else "float32"
@@ -102,6 +114,8 @@ def measure(options):
             return tokprof()
 
     with tempfile.TemporaryDirectory() as name:
+        if device == "cpu":
+            meet_the_stub(Path(name))
         sampler = SamplerProcess(os.getpid(), Path(name) / "samples.bin", device_index=0).start()
         pid = sampler.pid
         bare(), tokprof()
@@ -158,6 +172,7 @@ def main():
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     device, figures = measure(options)
     machine = environment(device, thread_count=torch.get_num_threads())
     result = {
@@ -165,6 +180,7 @@ def main():
         "prompt_tokens": options.prompt_tokens,
         "new_tokens": options.new_tokens,
         "machine": {"device": machine.device.name, "cpu": machine.cpu, "cores": machine.cpu_count},
+        "load before, and after (this program alone gives its threads)": [load, os.getloadavg()[0]],
         "libraries": dict(machine.libraries),
         **figures,
     }

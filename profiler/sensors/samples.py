@@ -185,7 +185,7 @@ def read_samples(path: Path) -> SampleLog:
             notes.append(
                 Note(
                     code="sampling-stretched",
-                    message=f"the driver answers slowly: samples are {apart_ns / 1e6:.0f} ms apart, to spare the CPU",
+                    message=f"a sample costs much here: they are {apart_ns / 1e6:.0f} ms apart, to spare the CPU",
                     level=NoteLevel.INFO,
                 )
             )

@@ -71,7 +71,7 @@ def test_samples_of_the_device_and_the_host_reach_the_columns(
     assert (np.diff(host.busy_ns) >= 0).all()
     assert (host.process_cpu_ns < 1e9).all()  # it sleeps
     assert log.facts["end"] == "stopped"
-    assert log.notes == ()
+    assert codes(log) <= {"sampling-stretched"}  # 20 ms are more than few cores are asked to give
 
 
 def test_a_power_wave_is_followed(nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_samples_that_fail_in_the_middle_are_left_out_aloud(
     assert log.power is not None
     assert (log.power.sm_clock_mhz == 1410).all()
     assert np.diff(log.power.time_ns).max() > 150e6
-    assert codes(log) == {"nvml-rows-incomplete"}
+    assert codes(log) - {"sampling-stretched"} == {"nvml-rows-incomplete"}
 
 
 @pytest.mark.usefixtures("no_driver")
@@ -247,7 +247,7 @@ def test_the_sampler_uses_less_than_a_hundredth_of_a_core(nvml_stub: Stub, tmp_p
     assert log.own_cpu_share is not None
     assert 0 < log.own_cpu_share < 0.01
     assert log.power is not None
-    assert len(log.power) > 60
+    assert len(log.power) > 30
 
 
 @pytest.mark.slow
