@@ -5,6 +5,7 @@ instruments or talks to another process; that all happens between repetitions.
 """
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -243,12 +244,24 @@ def measure_clean(
 
 
 @contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Put Ctrl-C off until the block has ended, so that nothing is left half done; a second Ctrl-C is not put off.
+def on_interrupt(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a function take Ctrl-C for the length of the block; signals are the main thread's, so in others it is void.
 
-    The signal's handler is exchanged, for masking the signal in this thread leaves it to torch's threads to take.
+    Masking the signal instead would leave it to torch's threads to take.
     """
-    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Put Ctrl-C off until the block has ended, so that nothing is left half done; a second Ctrl-C is not put off."""
     caught = 0
 
     def note(_signal: int, _frame: FrameType | None) -> None:
@@ -257,11 +270,10 @@ def interrupts_held() -> Iterator[None]:
         if caught > 1:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, note)
     try:
-        yield
+        with on_interrupt(note):
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
         if caught == 1:
             signal.raise_signal(signal.SIGINT)
 

@@ -15,13 +15,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 import msgspec
 
 from tokprof.profiler.errors import Interrupted, MeasurementError, OutputError, TokprofError
 from tokprof.profiler.measure.assemble import Observations, assemble
-from tokprof.profiler.measure.loop import interrupts_held
+from tokprof.profiler.measure.loop import interrupts_held, on_interrupt
 from tokprof.profiler.measure.request import NOTHING_KEPT, RAW_FOLDER, Message, Request
 from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
 from tokprof.profiler.sensors.marker import ClockMarker
@@ -71,24 +72,15 @@ def _measure_once(request: Request, folder: Path, report: Report) -> Run:
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         scratch = Path(name)
         session = _Session(request, scratch, report)
-        try:
-            session.start()
-            session.serve()
-        except BaseException:
-            session.end()
-            raise
-        run: Run | None = None
-        interrupted = session.interrupts > 0
-        try:
-            with interrupts_held():
+        with on_interrupt(session.interrupt):
+            try:
+                session.start()
+                session.serve()
+            finally:
                 session.end()
-                report(Message(kind="stage", text="assembling"))
-                run = assemble(request, scratch, folder, session.observations())
-        except KeyboardInterrupt:
-            if run is None:
-                raise
-            interrupted = True
-        return _interrupted(run, folder) if interrupted and run.outcome is Outcome.COMPLETE else run
+            report(Message(kind="stage", text="assembling"))
+            run = assemble(request, scratch, folder, session.observations())
+        return _interrupted(run, folder) if session.interrupts and run.outcome is Outcome.COMPLETE else run
 
 
 def _interrupted(run: Run, folder: Path) -> Run:
@@ -130,21 +122,18 @@ class _Session:
         """Answer the measured process until it is done; turn its failure into an error."""
         done = False
         while True:
-            try:
-                line = self._stream().readline()
-                if not line:
-                    break
-                message = msgspec.json.decode(line, type=Message)
-                if message.kind == "want":
-                    with interrupts_held():  # it waits for the answer
-                        self._answer(self._instrument(message))
-                elif message.kind == "error":
-                    raise _failure(message, self.scratch)
-                else:
-                    done = done or message.kind == "done"
-                    self.report(message)
-            except KeyboardInterrupt:
-                self._interrupt()
+            line = self._stream().readline()
+            if not line:
+                break
+            message = msgspec.json.decode(line, type=Message)
+            if message.kind == "want":
+                with interrupts_held():  # it waits for the answer
+                    self._answer(self._instrument(message))
+            elif message.kind == "error":
+                raise _failure(message, self.scratch)
+            else:
+                done = done or message.kind == "done"
+                self.report(message)
         if not done and self.interrupts:
             raise Interrupted(NOTHING_KEPT)
         if not done:
@@ -258,9 +247,14 @@ class _Session:
             self.worker.stdin.write(text.encode() + b"\n")
             self.worker.stdin.flush()
 
-    def _interrupt(self) -> None:
-        assert self.worker is not None
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take Ctrl-C: ask the measured process to keep what is finished; the second time, end everything.
+
+        The first raises nothing here, so that no message is lost half read.
+        """
         self.interrupts += 1
+        if self.worker is None:
+            raise Interrupted(NOTHING_KEPT)
         if self.interrupts > 1:
             raise Interrupted("interrupted twice; nothing was kept")
         self.report(Message(kind="stage", text="interrupted, keeping what is finished"))
