@@ -7,7 +7,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
-from tokprof.profiler.record import Array, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
+from tokprof.profiler.record import Array, EventKind, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
 from tokprof.profiler.trace.steps import Timeline, typical_steps
 
 
@@ -85,6 +85,18 @@ class StepTotal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankTotal:
+    """One trace of a folder of ranks in short, to see who waits for whom."""
+
+    file: str
+    rank: int
+    span_ms: float
+    busy_ms: float
+    collective_ms: float  # the union of communication kernels: on the rank that comes last it is the shortest
+    step_ms: float | None  # the typical step of the trace, the decode step where there are several
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     """What happened in a trace."""
 
@@ -102,6 +114,7 @@ class Analysis:
     kernels: tuple[KernelTotal, ...]
     steps: tuple[StepTotal, ...]
     notes: tuple[Note, ...]
+    ranks: tuple[RankTotal, ...] = ()  # of a folder of ranks, this trace among them
 
 
 def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 15) -> Analysis:
@@ -132,6 +145,21 @@ def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 
         kernels=_kernel_totals(line, top),
         steps=tuple(_step_total(step, top) for step in steps),
         notes=notes,
+    )
+
+
+def rank_total(trace: Trace, line: Timeline, file: str) -> RankTotal:
+    """Sum up one rank of several."""
+    work = line.work
+    collective = work.kind == EventKind.COLLECTIVE
+    steps = typical_steps(trace, line=line)
+    return RankTotal(
+        file=file,
+        rank=trace.threads[0].rank if trace.threads else 0,
+        span_ms=int(work.end_ns.max() - work.start_ns.min()) / 1e6 if len(work) else 0.0,
+        busy_ms=union_ns(work.start_ns, work.end_ns) / 1e6,
+        collective_ms=union_ns(work.start_ns[collective], work.end_ns[collective]) / 1e6,
+        step_ms=steps[-1].wall_ns / 1e6 if steps else None,
     )
 
 

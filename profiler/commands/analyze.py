@@ -36,8 +36,12 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """Say what happened in a trace: phases, the typical step, gaps and their causes, the heaviest kernels."""
+    from dataclasses import replace
+
     from tokprof.profiler.analysis.timeline import analyze as analyze_timeline
+    from tokprof.profiler.analysis.timeline import rank_total
     from tokprof.profiler.trace.categories import rules
+    from tokprof.profiler.trace.reader import read_trace, trace_files
     from tokprof.profiler.trace.steps import kernel_events, timeline
 
     table = rules(categories)
@@ -45,6 +49,13 @@ def analyze(
     content = recording.trace
     line = timeline(content, table)
     analysis = analyze_timeline(content, line, run=recording.run, top=top)
+    files = trace_files(trace)
+    if len(files) > 1 and recording.run is None:
+        totals = [rank_total(content, line, files[0].name)]
+        for file in files[1:]:
+            other = read_trace(file)
+            totals.append(rank_total(other, timeline(other, table), file.name))
+        analysis = replace(analysis, ranks=tuple(totals))
     if parquet is not None:
         from tokprof.profiler.errors import writing
         from tokprof.profiler.store import write_table
@@ -69,7 +80,11 @@ def compare(
     top: Annotated[int, typer.Option(help="Lines of each ledger.", min=1)] = 12,
     html: Annotated[Path | None, typer.Option(help="Where to write the page; default compare.html.")] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write the page.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Where to write both as one Chrome trace, phases aligned."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     categories: Categories = None,
     as_json: Json = False,
 ) -> None:
@@ -80,8 +95,9 @@ def compare(
     from tokprof.profiler.trace.categories import rules
 
     place = html or Path("compare.html")
-    if page and place.exists() and not force and html is not None:
-        raise InputError(f"{place} exists already; choose another --html or pass --force to replace it")
+    for option, wanted in (("--html", html if page else None), ("--trace", trace)):
+        if wanted is not None and wanted.exists() and not force:
+            raise InputError(f"{wanted} exists already; choose another {option} or pass --force to replace it")
     table = rules(categories)
     sides = _recordings(a), _recordings(b)
     diff = compare_traces(*sides, a_name=str(a), b_name=str(b), table=table)
@@ -100,6 +116,15 @@ def compare(
         write_compare_page(diff, place)
         if not as_json:
             typer.echo(f"\nside by side: {place}\nin Perfetto:  tokprof open {a} {b}")
+    if trace is not None:
+        from tokprof.profiler.errors import new_file
+        from tokprof.profiler.trace.merge import write_merged_trace
+
+        merged = [(f"{side}: {path}", both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)]
+        with new_file(trace) as temporary:
+            write_merged_trace(merged, temporary)
+        if not as_json:
+            typer.echo(f"as one trace: {trace}")
 
 
 def _recordings(path: Path) -> "list[Recording]":

@@ -37,9 +37,25 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     if analysis.streams:
         console.print()
         console.print(_stream_table(analysis))
+    if analysis.ranks:
+        console.print()
+        console.print(_rank_table(analysis))
     if analysis.notes:
         console.print()
         console.print(notes_text(analysis.notes))
+
+
+def _rank_table(analysis: Analysis) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("rank", justify="right")
+    table.add_column("file", overflow="ellipsis", no_wrap=True)
+    for name in ("from first to last", "busy", "collectives", "typical step"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for rank in analysis.ranks:
+        step = "" if rank.step_ms is None else quantity(rank.step_ms, "ms")
+        times = [quantity(value, "ms") for value in (rank.span_ms, rank.busy_ms, rank.collective_ms)]
+        table.add_row(str(rank.rank), Text(rank.file), *times, step)
+    return table
 
 
 def _counts_line(analysis: Analysis) -> str:

@@ -179,9 +179,26 @@ def test_every_grouping_sums_to_the_difference(tmp_path, by):
 
 def test_a_folder_of_ranks_says_which_is_shown(tmp_path):
     for rank in (0, 1, 10):
-        write_trace(tmp_path / f"rank{rank}.json")
+        write_trace(tmp_path / f"rank{rank}.json", slower=1 + rank)
     text = tokprof("analyze", ".", folder=tmp_path).stdout
     assert "3 traces; this is rank0.json" in " ".join(text.split())
+    ranks = json.loads(tokprof("analyze", ".", "--json", folder=tmp_path).stdout)["ranks"]
+    assert [rank["file"] for rank in ranks] == ["rank0.json", "rank1.json", "rank10.json"]
+    assert [rank["step_ms"] for rank in ranks] == sorted(rank["step_ms"] for rank in ranks)
+    assert ranks[2]["step_ms"] - ranks[0]["step_ms"] == pytest.approx(4 * 10 * 20e-3)
+
+
+def test_compare_writes_both_as_one_trace_where_asked(tmp_path):
+    write_trace(tmp_path / "a.json")
+    write_trace(tmp_path / "b.json", slower=2)
+    asked = ("compare", "a.json", "b.json", "--no-page", "--trace", "both.json.gz")
+    assert tokprof(*asked, folder=tmp_path).returncode == 0
+    events = json.loads(gzip.decompress((tmp_path / "both.json.gz").read_bytes()))["traceEvents"]
+    assert sum(event.get("cat") == "kernel" for event in events) == 2 * 5 * 17
+    again = tokprof(*asked, folder=tmp_path)
+    assert again.returncode == 2
+    assert "both.json.gz exists already; choose another --trace or pass --force" in again.stderr
+    assert not list(tmp_path.glob(".*partial"))
 
 
 def test_names_with_markup_are_printed_as_they_are(tmp_path):
