@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tokprof.profiler.trace.reader import trace_files
+
 BOKEH = """
 import time; started = time.perf_counter()
 from bokeh.models import ColumnDataSource, HoverTool
@@ -50,7 +52,7 @@ def main():
     )
     imported, made, length = map(float, bokeh.stdout.split())
     result = {
-        "trace bytes": [options.a.stat().st_size, options.b.stat().st_size],
+        "trace bytes": [trace_files(path)[0].stat().st_size for path in (options.a, options.b)],
         "compare, command to page, seconds": sorted(times),
         "page bytes": size,
         "bokeh: import seconds": imported,

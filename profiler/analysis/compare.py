@@ -403,7 +403,7 @@ def _sentence(diff: PhaseDiff) -> str:
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
     parts = [(line.key, line.difference_ns - line.gap_effect_ns) for line in lines]
     gaps = sum(line.gap_effect_ns for line in lines)
-    parts.append(("gaps", gaps))
+    parts += [("gaps", gaps), ("not accounted for", diff.residual_ns)]
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
     return f"{what} of B is {abs(relative):.1%} {word} than A's ({times}): {listed}."

@@ -233,6 +233,15 @@ def test_processes_and_steps_are_not_mixed_into_one_interval():
     assert {line.verdict for _, lines in diff.ledgers for line in lines} == {"one sample"}
 
 
+def test_the_headline_owns_up_to_what_is_not_accounted_for():
+    quick, slow = noisy(1.0, 1), noisy(1.0, 1)
+    later = {"wall_ns": slow.wall_ns + 2e6, "wall_samples_ns": slow.wall_samples_ns + 2e6}
+    diff = compare_steps(quick, replace(slow, **later))
+    said = headline(TimelineDiff(a_name="a", b_name="b", phases=(diff,)))
+    assert diff.residual_ns == pytest.approx(2e6)
+    assert "not accounted for +2.000 ms" in said
+
+
 def test_the_headline_abstains_inside_the_noise():
     def said(a, b):
         diff = compare_steps(a, b)
