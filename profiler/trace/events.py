@@ -182,7 +182,8 @@ class Events:
         for event in events:
             phase = event.ph
             if phase == "X":
-                start, duration = self._time(event.ts, "start"), self._time(event.dur, "duration", missing=0)
+                start = self._time(event.ts, "start")
+                duration = None if start is None else self._time(event.dur, "duration", missing=0)
                 if start is not None and duration is not None:
                     self._slice(event, start, duration)
             elif phase in ("s", "t", "f"):

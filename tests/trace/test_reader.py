@@ -1297,3 +1297,8 @@ def test_a_pair_whose_edge_has_no_time_is_accounted_for(read):
         assert len(trace.host) == 0
         assert trace.notes
         accounted(trace.counts)
+
+
+def test_an_event_that_is_wrong_twice_is_left_out_once(read):
+    trace = read(document([kernel(1, 2, 7), {**kernel(1, 2, 8), "ts": None, "dur": "long"}]))
+    assert (trace.counts.total, len(trace.device), sum(n for _, n in trace.counts.rejected)) == (2, 1, 1)
