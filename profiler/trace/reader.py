@@ -130,10 +130,15 @@ def _read_document(text: Text, events: Events) -> None:
 def _read_members(text: Text, events: Events, scanner: Any) -> bool:
     """Read the members of the top-level object; return whether it ended."""
     lists = 0
+    after_value = False
     while (sign := _sign(text)) != b"}":
         if sign == b",":
             text.at += 1
+            after_value = False
             continue
+        if after_value and sign == b'"':
+            events.repaired["missing comma between keys put in"] += 1
+        after_value = True
         key = _read_key(text)
         if key is None or _sign(text) != b":":
             if text.ended and bytes(text.buffer[text.at : min(text.at + 1, text.stop)]) in (b"", b'"'):
@@ -338,7 +343,7 @@ _NO_JSON = object()
 def _leniently(raw: bytes) -> Any:
     """Decode one value as leniently as can be without guessing; ``_NO_JSON`` where that does not help."""
     try:
-        return _LENIENT.decode(raw.decode("utf-8", "replace").strip())
+        return _LENIENT.decode(raw.decode("utf-8", "replace").strip(" \t\r\n"))
     except (ValueError, RecursionError):
         return _NO_JSON
 
