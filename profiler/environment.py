@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tokprof.profiler.record import Device, Environment, Run
+from tokprof.profiler.record import Device, Environment, ModelFacts, Run
 from tokprof.profiler.sensors.nvml import NvmlAbsent, NvmlFacts, nvml
 
 # Distributions whose version can change what is measured. Those of FINGERPRINTED change how fast a model runs.
@@ -188,33 +188,38 @@ def libraries() -> tuple[tuple[str, str], ...]:
 
 
 def fingerprint(run: Run) -> dict[str, str]:
-    """Return what must agree between two runs before a difference between them means anything.
+    """Return :func:`fingerprint_of` of a run."""
+    return fingerprint_of(run.environment, run.model, mode=run.cell.mode, batch_size=run.cell.batch_size)
+
+
+def fingerprint_of(machine: Environment, model: ModelFacts, *, mode: str, batch_size: int) -> dict[str, str]:
+    """Return what must agree between two measurements before a difference between them means anything.
 
     Weights, tokenizer, adapter, workload and clocks are not in it: they are what an experiment varies or measures. A
     model's architecture and configuration are, so that a pair of one architecture cannot differ in them unnoticed; a
     comparison of two architectures names these keys as explained.
     """
-    device, model, cell = run.environment.device, run.model, run.cell
-    installed = dict(run.environment.libraries)
+    device = machine.device
+    installed = dict(machine.libraries)
     facts: dict[str, Any] = {
         "device.kind": device.kind,
         "device.name": device.name,
         "device.driver": device.driver,
         "device.runtime": device.runtime,
         "device.power_limit_mw": device.power_limit_mw,
-        "host.cpu": run.environment.cpu,
-        "host.cpu_count": run.environment.cpu_count,
-        "host.governor": run.environment.governor,
-        "host.thread_count": run.environment.thread_count,
-        "python": ".".join(run.environment.python.split(".")[:2]),
+        "host.cpu": machine.cpu,
+        "host.cpu_count": machine.cpu_count,
+        "host.governor": machine.governor,
+        "host.thread_count": machine.thread_count,
+        "python": ".".join(machine.python.split(".")[:2]),
         "model.architecture": model.architecture,
         "model.config": model.config_digest,
         "model.dtype": model.dtype,
         "model.attention": model.attention,
         "model.compiled": model.compiled,
         "model.kernels": model.kernels,
-        "cell.mode": cell.mode,
-        "cell.batch_size": cell.batch_size,
+        "cell.mode": mode,
+        "cell.batch_size": batch_size,
         **{f"library.{name}": installed.get(name) for name in FINGERPRINTED},
     }
     if device.kind == "cpu":

@@ -10,7 +10,19 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 # Which rooms a room may import besides itself; commands wire them all.
-ROOMS = {"models", "errors", "record", "store", "environment", "sensors", "trace", "analysis", "measure", "report"}
+ROOMS = {
+    "models",
+    "errors",
+    "record",
+    "store",
+    "studies",
+    "environment",
+    "sensors",
+    "trace",
+    "analysis",
+    "measure",
+    "report",
+}
 ALLOWED = {
     "kernels": set(),
     "models": set(),
@@ -18,11 +30,12 @@ ALLOWED = {
     "record": set(),
     "store": {"errors", "record"},
     "environment": {"record", "sensors", "errors"},
+    "studies": {"errors", "record", "environment", "sensors"},
     "sensors": {"errors", "record"},
     "trace": {"errors", "record", "store"},
-    "analysis": {"errors", "record", "trace"},
-    "measure": {"models", "errors", "record", "store", "environment", "sensors", "trace", "analysis"},
-    "report": {"errors", "record", "trace", "analysis"},
+    "analysis": {"errors", "record", "studies", "trace"},
+    "measure": {"models", "errors", "record", "store", "studies", "environment", "sensors", "trace", "analysis"},
+    "report": {"errors", "record", "studies", "trace", "analysis"},
     "commands": ROOMS | {"commands"},
     "cli": {"commands", "errors"},
 }

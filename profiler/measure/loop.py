@@ -121,6 +121,25 @@ def _generate(engine: Engine, clock: Clock, work: Workload, *, scope: Scope, rep
     return Repetition(instants=instants, wanted_count=len(instants.host_ns) - 1, sampled_ids=engine.sampled_ids())
 
 
+def profiled(
+    engine: Engine, clock: Clock, work: Workload, *, repetition_count: int, on_gpu: bool
+) -> tuple[Any, list[Repetition]]:
+    """Run repetitions under torch.profiler; return the profiler, whose trace is still to be exported, and the times."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities):
+        # The first profile of a process sets up the tracing library; that is not part of any figure.
+        repeat(engine, clock, Workload(mode=work.mode, new_token_count=min(2, work.new_token_count)))
+    with profile(activities=activities) as profiler:
+        results = [
+            repeat(engine, clock, work, scope=torch.profiler.record_function, repetition=index)
+            for index in range(repetition_count)
+        ]
+    return profiler, results
+
+
 def _wanted(end: int | None, sampled: int) -> int:
     return sampled if end is None else min(end, sampled)
 

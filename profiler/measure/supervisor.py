@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -71,7 +71,14 @@ def _measure_once(request: Request, folder: Path, report: Report) -> Run:
     """Measure in one fresh process and write its run into an existing folder."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         scratch = Path(name)
-        session = _Session(request, scratch, report)
+        session = _Profile(
+            request=request,
+            module="tokprof.profiler.measure.worker",
+            scratch=scratch,
+            report=report,
+            subject=request.model,
+            nvml_device=request.nvml_device,
+        )
         with on_interrupt(session.interrupt):
             try:
                 session.start()
@@ -91,27 +98,27 @@ def _interrupted(run: Run, folder: Path) -> Run:
 
 
 @dataclass(slots=True)
-class _Session:
-    """One measured process and the instruments around it."""
+class Session:
+    """One measured process: started, listened to, interrupted, ended; and the sampler beside it."""
 
-    request: Request
+    request: Any  # what the process decodes from its first argument
+    module: str
     scratch: Path
     report: Report
+    subject: str  # what is measured, for the user's eyes
+    nvml_device: int | None = None
+    samples: Path | None = None  # where the sampler writes; None: into the scratch folder
     worker: "subprocess.Popen[bytes] | None" = None
     sampler: SamplerProcess | None = None
-    spy: PySpy | None = None
     log: SampleLog | None = None
-    stacks: HostStacks | None = None
-    interpreter_stacks: InterpreterStacks | None = None
-    alignments: list[ClockAlignment] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
     interrupts: int = 0
 
     def start(self) -> None:
+        """Start the process."""
         request_file = self.scratch / "request.json"
         request_file.write_bytes(msgspec.json.encode(self.request))
         self.worker = subprocess.Popen(
-            [sys.executable, "-m", "tokprof.profiler.measure.worker", str(request_file), str(self.scratch)],
+            [sys.executable, "-m", self.module, str(request_file), str(self.scratch)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(self.scratch / "stderr.txt").open("wb"),
@@ -128,16 +135,105 @@ class _Session:
             message = msgspec.json.decode(line, type=Message)
             if message.kind == "want":
                 with interrupts_held():  # it waits for the answer
-                    self._answer(self._instrument(message))
+                    self._answer(self.instrument(message))
             elif message.kind == "error":
                 raise _failure(message, self.scratch)
             else:
                 done = done or message.kind == "done"
-                self.report(message)
+                self.take(message)
         if not done and self.interrupts:
             raise Interrupted(NOTHING_KEPT)
         if not done:
             self._explain_death()
+
+    def take(self, message: Message) -> None:
+        """Take a message that wants no answer."""
+        self.report(message)
+
+    def instrument(self, message: Message) -> str:
+        """Start or stop what the measured process asks for; return the answer."""
+        if message.text == "sampling":
+            return self._start_sampler(message.detail)
+        if message.text == "sampling ends":
+            if self.sampler is not None:
+                self.log, self.sampler = self.sampler.stop(), None
+            return "yes"
+        raise MeasurementError(f"the measured process asked for an unknown instrument {message.text!r}")
+
+    def end(self) -> None:
+        """Stop whatever still runs."""
+        if self.worker is not None:
+            if self.worker.poll() is None:
+                self.worker.kill()
+            self.worker.wait()
+            for stream in (self.worker.stdin, self.worker.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):  # an answer that nobody took
+                        stream.close()
+        if self.sampler is not None:
+            self.log = self.sampler.stop()
+            self.sampler = None
+
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take Ctrl-C: ask the measured process to keep what is finished; the second time, end everything.
+
+        The first raises nothing here, so that no message is lost half read.
+        """
+        self.interrupts += 1
+        if self.worker is None:
+            raise Interrupted(NOTHING_KEPT)
+        if self.interrupts > 1:
+            raise Interrupted("interrupted twice; nothing was kept")
+        self.report(Message(kind="stage", text="interrupted, keeping what is finished"))
+        self.worker.send_signal(signal.SIGINT)
+
+    def _start_sampler(self, device_uuid: str) -> str:
+        assert self.worker is not None
+        forced = self.nvml_device
+        self.sampler = SamplerProcess(
+            self.worker.pid,
+            self.samples or self.scratch / "samples.bin",
+            device_uuid=device_uuid if device_uuid and forced is None else None,
+            device_index=forced,
+            use_nvml=bool(device_uuid) or forced is not None,
+        ).start()
+        return "yes"
+
+    def _stream(self) -> IO[bytes]:
+        assert self.worker is not None
+        assert self.worker.stdout is not None
+        return self.worker.stdout
+
+    def _answer(self, text: str) -> None:
+        assert self.worker is not None
+        assert self.worker.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead; the end of its messages tells
+            self.worker.stdin.write(text.encode() + b"\n")
+            self.worker.stdin.flush()
+
+    def _explain_death(self) -> None:
+        assert self.worker is not None
+        code = self.worker.wait()
+        if code == -signal.SIGKILL:
+            raise MeasurementError(
+                f"the measured process was killed, most often for want of memory; {self.subject} wants a smaller "
+                "--batch, --prompt-tokens or --dtype bfloat16, or a machine with more memory"
+            )
+        lines = (self.scratch / "stderr.txt").read_text(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else f"it ended with code {code} and no words"
+        kept = _keep_report(self.scratch / "stderr.txt")
+        raise MeasurementError(f"the measured process failed: {last} (all of its words: {kept})")
+
+
+@dataclass(slots=True)
+class _Profile(Session):
+    """The measured process of ``tokprof profile``, with py-spy and the energy counter."""
+
+    spy: PySpy | None = None
+    stacks: HostStacks | None = None
+    interpreter_stacks: InterpreterStacks | None = None
+    alignments: list[ClockAlignment] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def observations(self) -> Observations:
         return Observations(
@@ -150,50 +246,20 @@ class _Session:
 
     def end(self) -> None:
         """Stop whatever still runs."""
-        if self.worker is not None:
-            if self.worker.poll() is None:
-                self.worker.kill()
-            self.worker.wait()
-            for stream in (self.worker.stdin, self.worker.stdout):
-                if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):  # an answer that nobody took
-                        stream.close()
+        Session.end(self)
         if self.spy is not None:
             self.spy.kill()
-        if self.sampler is not None:
-            self.log = self.sampler.stop()
-            self.sampler = None
 
-    # -------------------------------------------------------------------------------------------------- instruments
-
-    def _instrument(self, message: Message) -> str:
+    def instrument(self, message: Message) -> str:
+        """Start or stop what the measured process asks for; return the answer."""
         what = message.text
-        assert self.worker is not None
-        if what == "sampling":
-            return self._start_sampler(message.detail)
-        if what == "sampling ends":
-            if self.sampler is not None:
-                self.log, self.sampler = self.sampler.stop(), None
-            return "yes"
         if what == "energy":
             return self._energy_window()
         if what in ("stacks", "interpreter stacks"):
             return self._start_spy(only_interpreter=what != "stacks")
         if what in ("stacks end", "interpreter stacks end"):
             return self._stop_spy(message.detail)
-        raise MeasurementError(f"the measured process asked for an unknown instrument {what!r}")
-
-    def _start_sampler(self, device_uuid: str) -> str:
-        assert self.worker is not None
-        forced = self.request.nvml_device
-        self.sampler = SamplerProcess(
-            self.worker.pid,
-            self.scratch / "samples.bin",
-            device_uuid=device_uuid if device_uuid and forced is None else None,
-            device_index=forced,
-            use_nvml=bool(device_uuid) or forced is not None,
-        ).start()
-        return "yes"
+        return Session.instrument(self, message)
 
     def _energy_window(self) -> str:
         from tokprof.profiler.analysis.energy import required_window_ns
@@ -232,46 +298,6 @@ class _Session:
         if seen.alignment is not None:
             self.alignments.append(seen.alignment)
         return "yes"
-
-    # ------------------------------------------------------------------------------------------------------ process
-
-    def _stream(self) -> IO[bytes]:
-        assert self.worker is not None
-        assert self.worker.stdout is not None
-        return self.worker.stdout
-
-    def _answer(self, text: str) -> None:
-        assert self.worker is not None
-        assert self.worker.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead; the end of its messages tells
-            self.worker.stdin.write(text.encode() + b"\n")
-            self.worker.stdin.flush()
-
-    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        """Take Ctrl-C: ask the measured process to keep what is finished; the second time, end everything.
-
-        The first raises nothing here, so that no message is lost half read.
-        """
-        self.interrupts += 1
-        if self.worker is None:
-            raise Interrupted(NOTHING_KEPT)
-        if self.interrupts > 1:
-            raise Interrupted("interrupted twice; nothing was kept")
-        self.report(Message(kind="stage", text="interrupted, keeping what is finished"))
-        self.worker.send_signal(signal.SIGINT)
-
-    def _explain_death(self) -> None:
-        assert self.worker is not None
-        code = self.worker.wait()
-        if code == -signal.SIGKILL:
-            raise MeasurementError(
-                f"the measured process was killed, most often for want of memory; {self.request.model} wants a smaller "
-                "--batch, --prompt-tokens or --dtype bfloat16, or a machine with more memory"
-            )
-        lines = (self.scratch / "stderr.txt").read_text(errors="replace").strip().splitlines()
-        last = lines[-1] if lines else f"it ended with code {code} and no words"
-        kept = _keep_report(self.scratch / "stderr.txt")
-        raise MeasurementError(f"the measured process failed: {last} (all of its words: {kept})")
 
 
 def _failure(message: Message, scratch: Path) -> TokprofError:

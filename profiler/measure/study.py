@@ -1,0 +1,167 @@
+"""Running a study: fresh processes one after the other, each finished block on disk before the next one counts."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from tokprof.profiler.errors import Interrupted, MeasurementError, writing
+from tokprof.profiler.measure.loop import on_interrupt
+from tokprof.profiler.measure.request import Message
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.measure.study_worker import StudyRequest
+from tokprof.profiler.measure.supervisor import Session
+from tokprof.profiler.studies import (
+    End,
+    FinishedBlock,
+    Header,
+    Plan,
+    ProcessLog,
+    Study,
+    Unit,
+    check_fingerprints,
+    load_study,
+    locked,
+    samples_file,
+    trace_file,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyProgress:
+    """How far a study is, for the one who waits for it."""
+
+    finished_block_count: int
+    planned_block_count: int
+    process: int  # of the plan's, counted from 0
+    stage: str
+    detail: str = ""
+
+
+def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] = lambda _: None) -> Study:
+    """Measure what a study's folder still lacks, and read it back.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; every finished block is kept.
+    TokprofError
+        A model that cannot be had, arms that differ in an unexplained key, a full disk; every finished block is kept.
+    """
+    schedule = units(plan)
+    with locked(folder):
+        logs = [ProcessLog(folder, unit) for unit in schedule]
+        finished = sum(len(log.finished) for log in logs)
+        planned = sum(len(unit.blocks) for unit in schedule)
+        headers = [header for log in logs for header in log.headers]
+        for unit, log in zip(schedule, logs, strict=True):
+            if log.ended:
+                continue
+            with tempfile.TemporaryDirectory(prefix="tokprof-study-") as scratch:
+                session = _StudySession(
+                    request=_request(folder, plan, unit, log),
+                    module="tokprof.profiler.measure.study_worker",
+                    scratch=Path(scratch),
+                    report=lambda _: None,
+                    subject="this study",
+                    samples=samples_file(folder, unit, len(log.headers)),
+                    folder=folder,
+                    log_file=log,
+                    headers=headers,
+                    progress=report,
+                    finished=finished,
+                    planned=planned,
+                )
+                with on_interrupt(session.interrupt):
+                    try:
+                        session.start()
+                        session.serve()
+                    finally:
+                        session.end()
+                finished = session.finished
+                log.append(End())
+    return load_study(folder, schedule, plan)
+
+
+def _request(folder: Path, plan: Plan, unit: Unit, log: ProcessLog) -> StudyRequest:
+    """Ask for the blocks that are not there yet, and in the first replication for the arms' traces."""
+    untraced = [arm for arm in unit.arms if not trace_file(folder, plan.arms[arm].name).is_file()]
+    return StudyRequest(
+        plan=plan,
+        unit=unit,
+        session=len(log.headers),
+        blocks=tuple(block for block in unit.blocks if block.index not in log.finished),
+        traced_arms=tuple(untraced) if plan.trace_step_count and unit.process == 0 else (),
+        traced_item=unit.blocks[0].item,
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _StudySession(Session):
+    """The measured process of one unit; what it sends is kept at once."""
+
+    folder: Path
+    log_file: ProcessLog
+    headers: list[Header]
+    progress: Callable[[StudyProgress], None]
+    finished: int
+    planned: int
+
+    def instrument(self, message: Message) -> str:
+        """Keep a header or a trace; else what every session does."""
+        if message.text == "header":
+            header = msgspec.json.decode(message.detail, type=Header)
+            check_fingerprints(self.request.plan, [*self.headers, header], self.folder)
+            self.headers.append(header)
+            self.log_file.append(header)
+            return "yes"
+        if message.text == "trace":
+            self._keep_trace(self.request.plan.arms[int(message.detail)].name)
+            return "yes"
+        return Session.instrument(self, message)
+
+    def take(self, message: Message) -> None:
+        """Keep a finished block; report the rest."""
+        if message.kind == "block":
+            self.log_file.append(msgspec.json.decode(message.detail, type=FinishedBlock))
+            self.finished += 1
+        self.progress(
+            StudyProgress(
+                finished_block_count=self.finished,
+                planned_block_count=self.planned,
+                process=self.request.unit.process,
+                stage="blocks" if message.kind == "block" else message.text,
+                detail=message.detail if message.kind == "stage" else "",
+            )
+        )
+
+    def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take Ctrl-C: nothing is to be saved but what is saved already, so end the process at once."""
+        self.interrupts += 1
+        if self.worker is not None:
+            self.worker.kill()
+
+    def serve(self) -> None:
+        """Serve the process; say after Ctrl-C what is kept and how to go on."""
+        try:
+            Session.serve(self)
+        except (Interrupted, MeasurementError) as error:
+            if not self.interrupts:
+                raise
+            raise Interrupted(
+                f"interrupted; {self.finished} of {self.planned} cells are kept in {self.folder}, go on with --resume"
+            ) from error
+
+    def _keep_trace(self, arm_name: str) -> None:
+        import gzip
+
+        place = trace_file(self.folder, arm_name)
+        temporary = place.with_name(f".{place.name}.partial")
+        with writing(place):
+            with (self.scratch / "kineto.json").open("rb") as source, gzip.open(temporary, "wb", 6) as target:
+                shutil.copyfileobj(source, target)
+            temporary.replace(place)

@@ -1,0 +1,197 @@
+"""The measured process of a study: holds the arms of one replication side by side and measures block after block.
+
+It is started by :mod:`tokprof.profiler.measure.study`, which keeps what it sends. Nothing is written to disk here while
+blocks are measured.
+"""
+
+import gc
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tokprof.models.engine import TransformersEngine
+from tokprof.models.errors import ModelError
+from tokprof.profiler.errors import InputError
+from tokprof.profiler.measure.child import (
+    Channel,
+    Interrupts,
+    choose_device,
+    device_uuid,
+    fetching,
+    machine,
+    model_facts,
+    model_spec,
+    out_of_memory_explained,
+    run_child,
+)
+from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
+from tokprof.profiler.measure.loop import Workload, profiled, repeat
+from tokprof.profiler.measure.request import Request
+from tokprof.profiler.record import DecodeMode
+from tokprof.profiler.studies import Block, FinishedBlock, Header, Plan, Sample, Unit
+
+if TYPE_CHECKING:
+    from tokprof.models.loading import LoadedModel
+
+TRACED_REPETITIONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRequest:
+    """What one process of a study is asked to measure: the blocks of its unit that are not finished yet."""
+
+    plan: Plan
+    unit: Unit
+    session: int
+    blocks: tuple[Block, ...]
+    traced_arms: tuple[int, ...] = ()
+    traced_item: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedArm:
+    """One arm's model with the tokens of every item."""
+
+    loaded: "LoadedModel"
+    request: Request
+    prompts: tuple[tuple[int, ...], ...]
+    contents: tuple[tuple[int, ...], ...]
+
+    def engine(self, item: int, batch_size: int) -> TransformersEngine:
+        """Return an engine that reads the item's prompt."""
+        return TransformersEngine(
+            self.loaded.model,
+            self.prompts[item],
+            self.contents[item],
+            batch_size=batch_size,
+            end_ids=self.loaded.end_ids,
+        )
+
+
+def arm_request(plan: Plan, arm: int) -> Request:
+    """Return what loading an arm looks like to ``tokprof profile``."""
+    asked = plan.arms[arm]
+    return Request(
+        model=asked.model,
+        weights=asked.weights,
+        adapter=asked.adapter,
+        merge_adapter=asked.merge_adapter,
+        seed=asked.seed,
+        dtype=plan.dtype,
+        attention=plan.attention,
+        device=plan.device,
+        trust_remote_code=plan.trust_remote_code,
+        batch_size=plan.batch_size,
+        thread_count=plan.thread_count,
+    )
+
+
+def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
+    """Load the unit's arms, measure its blocks, then trace the arms that are asked for."""
+    import torch
+
+    plan = request.plan
+    device = choose_device(plan.device)
+    if plan.thread_count is not None:
+        torch.set_num_threads(plan.thread_count)
+    arms: dict[int, LoadedArm] = {}
+    for arm in request.unit.arms:
+        channel.send("stage", "loading", detail=plan.arms[arm].name)
+        arms[arm] = _loaded_arm(plan, arm, device, channel)
+    header = Header(
+        process=request.unit.process,
+        session=request.session,
+        arms=request.unit.arms,
+        environment=machine(device),
+        models=tuple(model_facts(arms[arm].loaded, arms[arm].request) for arm in request.unit.arms),
+        prompt_token_counts=tuple(tuple(map(len, arms[arm].prompts)) for arm in request.unit.arms),
+        content_token_counts=tuple(tuple(map(len, arms[arm].contents)) for arm in request.unit.arms),
+    )
+    channel.ask("header", detail=msgspec.json.encode(header).decode())
+    channel.ask("sampling", detail=device_uuid(device))
+    clock: Clock = CudaClock(device) if device.startswith("cuda") else HostClock()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    channel.send("stage", "warm-up")
+    for arm in request.unit.arms:
+        _sample(arms[arm], arm, plan, request.blocks[0] if request.blocks else None, clock)
+    for block in request.blocks:
+        channel.send("stage", "blocks")
+        started = time.monotonic_ns()
+        samples = tuple(_sample(arms[arm], arm, plan, block, clock) for arm in block.order)
+        finished = FinishedBlock(session=request.session, block=block, samples=samples)
+        channel.send(
+            "block", detail=msgspec.json.encode(finished).decode(), count=(time.monotonic_ns() - started) // 1_000_000
+        )
+        gc.collect()
+        Interrupts.check()
+    channel.ask("sampling ends")
+    for arm in request.traced_arms:
+        channel.send("stage", "tracing", detail=plan.arms[arm].name)
+        _trace(arms[arm], request.traced_item, plan, clock, folder / "kineto.json", on_gpu=device.startswith("cuda"))
+        channel.ask("trace", detail=str(arm))
+
+
+def _loaded_arm(plan: Plan, arm: int, device: str, channel: Channel) -> LoadedArm:
+    from tokprof.models.loading import load
+
+    request = arm_request(plan, arm)
+    with out_of_memory_explained(request):
+        loaded = load(model_spec(request, device), fetching(channel))
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise InputError(f"{request.model}: has no tokenizer here, so it cannot read the corpus")
+    prompts = tokenizer.encode_batch([item.prompt for item in plan.items])
+    contents = tokenizer.encode_batch([item.content for item in plan.items])
+    for item, prompt, content in zip(plan.items, prompts, contents, strict=True):
+        if not prompt or len(content) < 2:
+            raise InputError(
+                f"{item.language}/{item.task}: {len(prompt)} tokens to read and {len(content)} to decode for "
+                f"{request.model}; a step wants two, so pass a larger --content-share or --prompt-share"
+            )
+        longest = len(prompt) + max(len(content), plan.natural_token_count)
+        if longest > loaded.context_token_count:
+            raise ModelError(
+                f"{item.language}/{item.task}: {longest:,} tokens exceed the context of {request.model}, "
+                f"{loaded.context_token_count:,}; pass a smaller --content-share or --prompt-share"
+            )
+    return LoadedArm(
+        loaded=loaded, request=request, prompts=tuple(map(tuple, prompts)), contents=tuple(map(tuple, contents))
+    )
+
+
+def _sample(arm: LoadedArm, number: int, plan: Plan, block: Block | None, clock: Clock) -> Sample:
+    """Measure one arm on a block's item; without a block, on the first item, to warm up."""
+    item = 0 if block is None else block.item
+    forced = block is None or block.mode is DecodeMode.TEACHER_FORCED
+    count = len(arm.contents[item]) if forced else plan.natural_token_count
+    work = Workload(mode=DecodeMode.TEACHER_FORCED if forced else DecodeMode.NATURAL, new_token_count=count)
+    result = repeat(arm.engine(item, plan.batch_size), clock, work)
+    device = result.instants.device_ns
+    ids = set(itertools.chain.from_iterable(row[: result.wanted_count] for row in result.sampled_ids))
+    return Sample(
+        arm=number,
+        host_ns=tuple(result.instants.host_ns.tolist()),
+        device_ns=None if device is None else tuple(device.tolist()),
+        token_count=result.wanted_count,
+        ended=not forced and not ids.isdisjoint(arm.loaded.end_ids),
+    )
+
+
+def _trace(arm: LoadedArm, item: int, plan: Plan, clock: Clock, file: Path, *, on_gpu: bool) -> None:
+    steps = min(len(arm.contents[item]) - 1, plan.trace_step_count)
+    work = Workload(mode=DecodeMode.TEACHER_FORCED, new_token_count=steps + 1)
+    profiler: Any
+    profiler, _ = profiled(
+        arm.engine(item, plan.batch_size), clock, work, repetition_count=TRACED_REPETITIONS, on_gpu=on_gpu
+    )
+    profiler.export_chrome_trace(str(file))
+
+
+if __name__ == "__main__":
+    run_child(StudyRequest, measure)

@@ -1,0 +1,633 @@
+"""A study on disk: one experiment over arms and languages, to which finished cells are only ever added.
+
+The folder holds ``plan.json`` (arms, items with their text, design and seed: all that is needed to go on or to repeat
+it), one ``process-NN.jsonl`` per replication, the sampler's raw rows of each session beside it
+(``process-NN.S.samples``), and ``traces/ARM.json.gz``. A line of a process is a header (machine, models, token counts),
+a finished block with every instant of its samples, or the end. A line is complete or it does not count: whatever ended
+a process, at most the block under way is lost, and no finished one is measured again.
+
+History of ``STUDY_VERSION``:
+
+1. the first
+"""
+
+import fcntl
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tokprof.profiler.environment import ABSENT, differences, fingerprint_of
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, writing
+from tokprof.profiler.record import (
+    Array,
+    Columns,
+    DecodeMode,
+    Environment,
+    Mark,
+    ModelFacts,
+    Note,
+    column,
+)
+from tokprof.profiler.sensors.marks import marks_for
+from tokprof.profiler.sensors.samples import read_samples
+
+STUDY_VERSION = 1
+PLAN_FILE = "plan.json"
+TRACES = "traces"
+FORMAT = "tokprof attribution study"
+
+
+class ArmRole(StrEnum):
+    """What an arm is for."""
+
+    BASE = "base"
+    AGAIN = "base again"  # A/A: the base loaded once more, which takes the same path as every other arm
+    TUNED = "tuned"
+    ADAPTER = "adapter"  # the base with an adapter kept apart
+    CONTROL = "control"  # tuned on general code
+    PLACEBO = "placebo"  # a change of the weights of the same norm, without learning
+
+
+class Exposure(StrEnum):
+    """On which side of the difference in differences a language stands."""
+
+    SEEN = "seen"
+    UNSEEN = "unseen"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One set of weights under test."""
+
+    name: str
+    role: ArmRole
+    model: str  # as `tokprof profile` takes it
+    weights: str = "real"
+    adapter: str | None = None
+    merge_adapter: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyItem:
+    """One task in one language: what is read, and what is then decoded token by token."""
+
+    language: str
+    task: str
+    prompt: str
+    content: str
+    share: float  # the part of the whole task's text that ``content`` is
+    prompt_lexeme_count: int
+    content_lexeme_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyLanguage:
+    """A language of a study, and what is known of the base model's having seen it."""
+
+    key: str
+    name: str
+    exposure: Exposure
+    evidence: str  # "documented", "not named", "guaranteed", "unknown", "as the user says"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole design of a study, fixed before its first sample."""
+
+    arms: tuple[Arm, ...]  # the first is the base
+    languages: tuple[StudyLanguage, ...]
+    items: tuple[StudyItem, ...]
+    corpus: str
+    corpus_digest: str
+    lexer: str
+    process_count: int
+    block_count: int  # per language and process
+    margin: float  # of equivalence, as a relative difference
+    seed: int
+    apart: bool = False  # one process per arm, for models that do not fit side by side
+    natural_token_count: int = 0  # 0: no natural arm
+    trace_step_count: int = 8  # decode steps of each arm's kernel pass; 0: none
+    batch_size: int = 1
+    dtype: str | None = None
+    attention: str = "sdpa"
+    device: str = "auto"
+    thread_count: int | None = None
+    trust_remote_code: bool = False
+    explained: tuple[str, ...] = ()  # fingerprint keys in which the arms may differ
+    command: tuple[str, ...] = ()
+    created: str = ""
+    tokprof_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Samples that belong together: one item, the arms in a random order and back again."""
+
+    index: int
+    item: int  # into Plan.items
+    mode: DecodeMode
+    order: tuple[int, ...]  # into Plan.arms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One measured process: a replication, or with ``Plan.apart`` one arm of it."""
+
+    process: int
+    name: str  # of its file
+    arms: tuple[int, ...]
+    blocks: tuple[Block, ...]
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
+    """The first line of each session of a process."""
+
+    process: int
+    session: int
+    arms: tuple[int, ...]
+    environment: Environment
+    models: tuple[ModelFacts, ...]  # one per arm of ``arms``
+    prompt_token_counts: tuple[tuple[int, ...], ...]  # per arm of ``arms``, per item of the plan
+    content_token_counts: tuple[tuple[int, ...], ...]
+    notes: tuple[Note, ...] = ()
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One prefill and the decode steps after it; instants as the measuring loop took them."""
+
+    arm: int
+    host_ns: tuple[int, ...]  # the start, the end of prefill, the end of each decode step
+    device_ns: tuple[int, ...] | None = None
+    token_count: int  # tokens sampled until the end
+    ended: bool = False  # by the model's own end of sequence
+
+
+class FinishedBlock(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
+    """A block whose samples are all there."""
+
+    session: int
+    block: Block
+    samples: tuple[Sample, ...]
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
+    """The process has measured all that was planned."""
+
+    notes: tuple[Note, ...] = ()
+
+
+Line = Header | FinishedBlock | End
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StudySamples(Columns):
+    """One row per sample of a study; codes are indices into the plan's arms and items.
+
+    ``step_start`` and ``step_start + step_count`` delimit a sample's decode steps in :attr:`Study.step_ns`.
+    """
+
+    process: Array = column(np.int32)
+    session: Array = column(np.int32)
+    block: Array = column(np.int32)
+    position: Array = column(np.int32)  # in the block's order
+    mode: Array = column(np.int8, vocabulary=DecodeMode)
+    item: Array = column(np.int32)
+    arm: Array = column(np.int32)
+    prompt_token_count: Array = column(np.int32)
+    token_count: Array = column(np.int32)  # new tokens: N_out
+    start_ns: Array = column(np.int64)
+    prefill_ns: Array = column(np.int64)
+    decode_ns: Array = column(np.int64)
+    issue_ns: Array = column(np.int64)  # the host's time to issue the decode steps; on a CPU that of the steps
+    step_start: Array = column(np.int64)
+    step_count: Array = column(np.int32)
+    ended: Array = column(np.int8)
+    mark: Array = column(np.uint8)  # bits of Mark
+    sm_clock_mhz: Array | None = column(np.float64, optional=True)  # mean during the sample; NaN where none was read
+    power_mw: Array | None = column(np.float64, optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Study:
+    """A study read back: its plan, its machines and models, and every sample."""
+
+    folder: Path
+    plan: Plan
+    headers: tuple[Header, ...]
+    samples: StudySamples
+    step_ns: Array  # of every decode step of every sample, in the order of the samples
+    finished_block_count: int
+    planned_block_count: int
+    notes: tuple[Note, ...] = field(default=())
+
+    def model(self, arm: int) -> ModelFacts:
+        """Return the model of an arm, as the first process counted it."""
+        for header in self.headers:
+            if arm in header.arms:
+                return header.models[header.arms.index(arm)]
+        raise KeyError(arm)
+
+    def trace_file(self, arm: int) -> Path | None:
+        """Return the arm's trace; ``None`` if the kernel pass has not come that far."""
+        file = trace_file(self.folder, self.plan.arms[arm].name)
+        return file if file.is_file() else None
+
+
+def trace_file(folder: Path, arm_name: str) -> Path:
+    """Return where the kernel pass of an arm leaves its trace."""
+    return folder / TRACES / f"{arm_name.replace(' ', '-')}.json.gz"
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def create_study(folder: Path, plan: Plan) -> None:
+    """Make the folder of a new study.
+
+    Raises
+    ------
+    OutputError
+        The folder exists and is not empty, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        way_out = "pass --resume to go on with it" if (folder / PLAN_FILE).exists() else "choose another --out"
+        raise OutputError(f"{folder} exists already; {way_out}")
+    with writing(folder):
+        (folder / TRACES).mkdir(parents=True, exist_ok=True)
+        facts = {"format": FORMAT, "version": STUDY_VERSION, **msgspec.to_builtins(plan)}
+        temporary = folder / f".{PLAN_FILE}.partial"
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
+        temporary.replace(folder / PLAN_FILE)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second process from adding to the same study."""
+    with (folder / PLAN_FILE).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{folder}: another tokprof is measuring this study right now; wait for it") from error
+        yield
+
+
+class ProcessLog:
+    """The file of one process, to which whole lines are added and synced."""
+
+    def __init__(self, folder: Path, unit: Unit) -> None:
+        self.path = folder / f"{unit.name}.jsonl"
+        lines, size = _read_lines(self.path)
+        self.headers = tuple(line for line in lines if isinstance(line, Header))
+        self.finished = frozenset(line.block.index for line in lines if isinstance(line, FinishedBlock))
+        self.ended = any(isinstance(line, End) for line in lines)
+        self._size = size
+
+    def append(self, line: Line) -> None:
+        """Add one line; if it cannot be written whole, leave the file as it was.
+
+        Raises
+        ------
+        OutputError
+            The disk is full, or the file cannot be written; every finished block is kept.
+        """
+        data = msgspec.json.encode(line) + b"\n"
+        try:
+            with writing(self.path):
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                try:
+                    os.ftruncate(descriptor, self._size)  # what a killed process left of its last line
+                    os.lseek(descriptor, self._size, os.SEEK_SET)
+                    at = 0
+                    while at < len(data):
+                        at += os.write(descriptor, data[at:])
+                    os.fsync(descriptor)
+                    self._size += len(data)
+                finally:
+                    os.ftruncate(descriptor, self._size)
+                    os.close(descriptor)
+        except OutputError as error:
+            words = str(error).partition(";")[0]
+            raise OutputError(f"{words}; every finished cell is kept, go on with --resume") from error
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read the plan of a study.
+
+    Raises
+    ------
+    InputError
+        No such folder, or it holds no study.
+    FileFormatError
+        ``plan.json`` is damaged or of an unknown version.
+    """
+    file = folder / PLAN_FILE
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such study folder; `tokprof attribute --out` makes one")
+    if not file.is_file():
+        raise InputError(f"{folder}: no study here ({PLAN_FILE} is missing)")
+    try:
+        facts = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise FileFormatError(f"{file}: no JSON object: {error}") from error
+    if facts.pop("format", None) != FORMAT:
+        raise FileFormatError(f"{file}: key 'format' does not say {FORMAT!r}; this is no plan of a study")
+    version = facts.pop("version", None)
+    if version != STUDY_VERSION:
+        raise FileFormatError(
+            f"{file}: version {version!r}, and this tokprof reads {STUDY_VERSION}; use the one that wrote it"
+        )
+    try:
+        plan = msgspec.convert(facts, Plan)
+    except msgspec.ValidationError as error:
+        raise FileFormatError(f"{file}: {error}") from error
+    if not plan.arms or plan.arms[0].role is not ArmRole.BASE or not plan.items:
+        raise FileFormatError(f"{file}: wants a base arm first, and items")
+    known = {language.key for language in plan.languages}
+    if strange := next((item.language for item in plan.items if item.language not in known), None):
+        raise FileFormatError(f"{file}: an item is in {strange!r}, which is none of its languages")
+    return plan
+
+
+def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
+    """Read every finished block of a study; ``units`` are those of its plan's schedule.
+
+    Raises
+    ------
+    InputError
+        Nothing was measured yet, or arms or processes differ in an unexplained key of the fingerprint.
+    FileFormatError
+        A file is damaged: a line in the middle is none of ours, or points outside the plan.
+    """
+    headers: list[Header] = []
+    parts: list[tuple[Header, FinishedBlock]] = []
+    notes: list[Note] = []
+    unfinished = 0
+    for unit in units:
+        file = folder / f"{unit.name}.jsonl"
+        lines, _ = _read_lines(file)
+        own: dict[int, Header] = {}
+        seen: set[int] = set()
+        for line in lines:
+            if isinstance(line, Header):
+                own[line.session] = _checked_header(line, plan, file)
+            elif isinstance(line, FinishedBlock):
+                if line.session not in own:
+                    raise FileFormatError(
+                        f"{file}: block {line.block.index} belongs to session {line.session}, which has no header"
+                    )
+                parts.append((own[line.session], _checked_block(line, plan, own[line.session], seen, file)))
+            else:
+                notes += line.notes
+        headers += own.values()
+        unfinished += not any(isinstance(line, End) for line in lines)
+        if len(own) > 1:
+            notes.append(
+                Note(
+                    code="resumed",
+                    message=f"{unit.name} was measured in {len(own)} sessions: its blocks are one replication, but "
+                    "the model was loaded anew in between",
+                )
+            )
+    if not parts:
+        raise InputError(f"{folder}: nothing was measured yet; go on with `tokprof attribute --resume --out {folder}`")
+    check_fingerprints(plan, headers, folder)
+    planned = sum(len(unit.blocks) for unit in units)
+    if len(parts) < planned:
+        notes.append(
+            Note(
+                code="unfinished",
+                message=f"{len(parts)} of {planned} blocks are measured; {unfinished} of {len(units)} processes are "
+                "not finished",
+                advice=f"go on with `tokprof attribute --resume --out {folder}`",
+            )
+        )
+    for header in headers:
+        notes += header.notes
+    samples, step_ns = _table(parts)
+    samples, mark_notes = _with_instruments(folder, units, headers, samples)
+    return Study(
+        folder=folder,
+        plan=plan,
+        headers=tuple(headers),
+        samples=samples,
+        step_ns=step_ns,
+        finished_block_count=len(parts),
+        planned_block_count=planned,
+        notes=tuple(dict.fromkeys((*notes, *mark_notes))),
+    )
+
+
+def check_fingerprints(plan: Plan, headers: Sequence[Header], folder: Path) -> None:
+    """Refuse arms, processes or sessions that differ in a key which nothing explains.
+
+    Raises
+    ------
+    InputError
+        Naming the key and both values.
+    """
+    first: tuple[str, dict[str, str]] | None = None
+    by_arm: dict[int, tuple[str, dict[str, str]]] = {}
+    for header in headers:
+        for arm, model in zip(header.arms, header.models, strict=True):
+            facts = fingerprint_of(header.environment, model, mode="study", batch_size=plan.batch_size)
+            place = f"process {header.process}, session {header.session}"
+            mine = {"weights": model.weights_digest, "tokenizer": model.tokenizer_digest or ABSENT, **facts}
+            earlier = by_arm.setdefault(arm, (place, mine))
+            for key, a, b in differences(earlier[1], mine):
+                raise InputError(
+                    f"{folder}: {plan.arms[arm].name}: {key} is {a} in {earlier[0]} and {b} in {place}; "
+                    "these are not the same experiment"
+                )
+            if first is None:
+                first = (plan.arms[arm].name, facts)
+            for key, a, b in differences(first[1], facts, explained=plan.explained):
+                raise InputError(
+                    f"{folder}: {key} is {a} for {first[0]} and {b} for {plan.arms[arm].name}, so a difference in "
+                    f"speed would not be the weights'; make them agree, or pass --explained {key} if it is part of "
+                    "what you study"
+                )
+
+
+def _read_lines(file: Path) -> tuple[list[Line], int]:
+    """Return the whole lines of a process's file and their size in bytes; a last one that was cut off is left out."""
+    if not file.is_file():
+        return [], 0
+    data = file.read_bytes()
+    size = data.rfind(b"\n") + 1
+    decoder = msgspec.json.Decoder(Line)
+    lines: list[Line] = []
+    for number, text in enumerate(data[:size].split(b"\n")[:-1], start=1):
+        try:
+            lines.append(decoder.decode(text))
+        except msgspec.MsgspecError as error:
+            raise FileFormatError(f"{file}: line {number}: {error}") from error
+    return lines, size
+
+
+def _checked_header(header: Header, plan: Plan, file: Path) -> Header:
+    tables = (header.models, header.prompt_token_counts, header.content_token_counts)
+    rows = (*header.prompt_token_counts, *header.content_token_counts)
+    if any(len(table) != len(header.arms) for table in tables) or any(len(row) != len(plan.items) for row in rows):
+        raise FileFormatError(f"{file}: a header whose tables do not fit the plan's {len(plan.items)} items")
+    if any(not 0 <= arm < len(plan.arms) for arm in header.arms):
+        raise FileFormatError(f"{file}: a header of an arm that the plan does not have")
+    return header
+
+
+def _checked_block(line: FinishedBlock, plan: Plan, header: Header, seen: set[int], file: Path) -> FinishedBlock:
+    block, where = line.block, f"{file}: block {line.block.index}"
+    if block.index in seen:
+        raise FileFormatError(f"{where} is there twice")
+    seen.add(block.index)
+    if not 0 <= block.item < len(plan.items) or any(arm not in header.arms for arm in block.order):
+        raise FileFormatError(f"{where} points at an item or an arm that is not there")
+    if len(line.samples) != len(block.order) or any(
+        sample.arm != arm for sample, arm in zip(line.samples, block.order, strict=False)
+    ):
+        raise FileFormatError(f"{where}: its samples are not those of its order")
+    for sample in line.samples:
+        times = sample.host_ns if sample.device_ns is None else sample.device_ns
+        ordered = len(times) > 1 and len(sample.host_ns) == len(times) and times[0] < times[1]
+        if not ordered or any(b < a for a, b in itertools.pairwise(times)) or sample.token_count < 1:
+            raise FileFormatError(f"{where}: a sample whose instants do not follow each other")
+    return line
+
+
+def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples, Array]:
+    modes = {mode: code for code, mode in enumerate(DecodeMode)}
+    rows: list[tuple[Any, ...]] = []
+    steps: list[Array] = []
+    at = 0
+    for header, line in parts:
+        block = line.block
+        for position, sample in enumerate(line.samples):
+            host = np.array(sample.host_ns, dtype=np.int64)
+            device = host if sample.device_ns is None else np.array(sample.device_ns, dtype=np.int64)
+            kept = min(sample.token_count, len(device) - 1)
+            own = np.diff(device[1 : kept + 1])
+            steps.append(own)
+            rows.append(
+                (
+                    header.process,
+                    line.session,
+                    block.index,
+                    position,
+                    modes[block.mode],
+                    block.item,
+                    sample.arm,
+                    header.prompt_token_counts[header.arms.index(sample.arm)][block.item],
+                    kept,
+                    int(host[0]),
+                    int(device[1] - device[0]),
+                    int(own.sum()),
+                    int(host[kept] - host[1]),
+                    at,
+                    len(own),
+                    int(sample.ended),
+                    0,
+                )
+            )
+            at += len(own)
+    names = (
+        "process", "session", "block", "position", "mode", "item", "arm", "prompt_token_count", "token_count",
+        "start_ns", "prefill_ns", "decode_ns", "issue_ns", "step_start", "step_count", "ended", "mark",
+    )  # fmt: skip
+    columns = np.array(rows, dtype=np.int64).T
+    table = StudySamples(**dict(zip(names, columns, strict=True)))
+    return table, np.concatenate(steps) if steps else np.array([], dtype=np.int64)
+
+
+def _with_instruments(
+    folder: Path, units: Sequence[Unit], headers: Sequence[Header], samples: StudySamples
+) -> tuple[StudySamples, list[Note]]:
+    """Add the marks, clocks and power that the samplers saw; what none saw is absent."""
+    notes: list[Note] = []
+    marks = samples.mark.copy()
+    clock = np.full(len(samples), np.nan)
+    power = np.full(len(samples), np.nan)
+    end_ns = samples.start_ns + samples.prefill_ns + samples.decode_ns
+    for unit in units:
+        for header in (h for h in headers if h.process == unit.process and h.arms == unit.arms):
+            file = samples_file(folder, unit, header.session)
+            try:
+                log = read_samples(file)
+            except (FileFormatError, OSError):
+                notes.append(
+                    Note(
+                        code="samples-absent",
+                        message=f"{file.name} is missing: nothing is known of clocks and contention there",
+                    )
+                )
+                continue
+            rows = np.flatnonzero(
+                (samples.process == header.process)
+                & (samples.session == header.session)
+                & np.isin(samples.arm, header.arms)
+            )
+            notes += log.notes
+            marks[rows] |= marks_for(
+                samples.start_ns[rows],
+                end_ns[rows],
+                log.power,
+                log.host,
+                core_count=log.facts.get("core_count") or header.environment.cpu_count,
+            )
+            if log.power is not None:
+                _means(clock, rows, samples.start_ns, end_ns, log.power.time_ns, log.power.sm_clock_mhz)
+                _means(power, rows, samples.start_ns, end_ns, log.power.time_ns, log.power.power_mw)
+    for mark, words, advice in (
+        (Mark.THROTTLED, "had clocks held down", "lock the clocks below the limit, or cool the device"),
+        (Mark.SHARED_DEVICE, "shared the device with another process", "end the other process"),
+        (Mark.CONTAMINATED, "ran on a contended host", "end other work on this machine, or add blocks"),
+    ):
+        if count := int(((marks & mark) != 0).sum()):
+            notes.append(
+                Note(
+                    code=mark.name.lower() if mark.name else "",
+                    message=f"{count} of {len(samples)} samples {words}; they are kept",
+                    advice=advice,
+                )
+            )
+    values = {
+        name: getattr(samples, name)
+        for name in StudySamples.__dataclass_fields__
+        if name not in ("mark", "sm_clock_mhz", "power_mw")
+    }
+    return (
+        StudySamples(
+            **values,
+            mark=marks,
+            sm_clock_mhz=None if np.isnan(clock).all() else clock,
+            power_mw=None if np.isnan(power).all() else power,
+        ),
+        notes,
+    )
+
+
+def samples_file(folder: Path, unit: Unit, session: int) -> Path:
+    """Return where the sampler of a session writes its rows."""
+    return folder / f"{unit.name}.{session}.samples"
+
+
+def _means(into: Array, rows: Array, start_ns: Array, end_ns: Array, time_ns: Array, values: Array | None) -> None:
+    """Put the mean of the values read during each sample into its row."""
+    if values is None:
+        return
+    low = np.searchsorted(time_ns, start_ns[rows], side="left")
+    high = np.searchsorted(time_ns, end_ns[rows], side="right")
+    sums = np.concatenate([[0.0], np.cumsum(values.astype(np.float64))])
+    here = high > low
+    into[rows[here]] = (sums[high[here]] - sums[low[here]]) / (high[here] - low[here])
