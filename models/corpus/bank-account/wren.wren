@@ -1,6 +1,7 @@
-// Moves money on a bank account and reports what is refused.
+// Keeps a bank account that refuses wrong amounts.
 
 class Account {
+  // Opens an empty account for its owner.
   construct new(owner) {
     _owner = owner
     _balance = 0
@@ -21,20 +22,26 @@ class Account {
     if (amount > _balance) Fiber.abort("insufficient funds")
     _balance = _balance - amount
   }
+
+  // Carries out one action and prints the new balance or the error.
+  run(action, amount) {
+    var fiber = Fiber.new {
+      if (action == "deposit") deposit(amount) else withdraw(amount)
+    }
+    fiber.try()
+    if (fiber.error == null) {
+      System.print("%(action) %(amount): balance %(balance)")
+    } else {
+      System.print("%(action) %(amount): %(fiber.error)")
+    }
+  }
 }
 
+// Runs five actions on one account.
 var account = Account.new("ada")
-var steps = [
-  ["deposit", 100], ["withdraw", 30], ["withdraw", 100], ["deposit", -5], ["deposit", 50]
-]
-for (step in steps) {
-  var action = step[0]
-  var amount = step[1]
-  var fiber = Fiber.new {
-    if (action == "deposit") account.deposit(amount) else account.withdraw(amount)
-  }
-  fiber.try()
-  var result = fiber.error == null ? "balance %(account.balance)" : fiber.error
-  System.print("%(action) %(amount): %(result)")
-}
+account.run("deposit", 100)
+account.run("withdraw", 30)
+account.run("withdraw", 100)
+account.run("deposit", -5)
+account.run("deposit", 50)
 System.print("%(account.owner) has %(account.balance)")

@@ -1,7 +1,7 @@
-// Finds numbers in a sorted list by halving the range that can hold them.
+// Finds numbers in a sorted list by halving the range that may hold them.
 
 class Search {
-  // Returns the index of the target in the sorted values, or -1.
+  // Returns the index of target in the sorted values, or -1.
   static binarySearch(values, target) {
     var low = 0
     var high = values.count - 1
@@ -18,6 +18,7 @@ class Search {
   }
 }
 
+// Searches for five numbers, some of them absent.
 var values = [1, 3, 4, 6, 8, 9, 11, 15, 22]
 for (target in [6, 1, 22, 13, 0]) {
   var index = Search.binarySearch(values, target)

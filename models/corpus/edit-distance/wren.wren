@@ -1,25 +1,27 @@
-// Counts the edits that turn one word into another.
+// Measures how many edits turn one word into another.
 
 class Edits {
-  // Returns the Levenshtein distance of a and b, keeping two rows.
+  // Levenshtein distance, with the last and the current row of the table only.
   static editDistance(a, b) {
-    var previous = (0..b.count).toList
-    for (i in 0...a.count) {
-      var current = [i + 1]
-      for (j in 0...b.count) {
-        var cost = a[i] == b[j] ? 0 : 1
-        var replaced = previous[j] + cost
-        var edited = previous[j + 1].min(current[j]) + 1
-        current.add(replaced.min(edited))
+    var last = (0..b.count).toList
+    for (i in 1...a.count + 1) {
+      var row = [i]
+      for (j in 1...b.count + 1) {
+        var cost = a[i - 1] == b[j - 1] ? 0 : 1
+        row.add((last[j] + 1).min(row[j - 1] + 1).min(last[j - 1] + cost))
       }
-      previous = current
+      last = row
     }
-    return previous[-1]
+    return last[b.count]
   }
+
+  // Shows an empty word as a pair of quotes.
+  static show(word) { word.isEmpty ? "\"\"" : word }
 }
 
-var pairs = [["kitten", "sitting"], ["flaw", "lawn"], ["", "abc"], ["gumbo", "gambol"]]
-for (pair in pairs) {
-  var shown = pair.map {|word| word.isEmpty ? "\"\"" : word }.join(" ")
-  System.print("%(shown) %(Edits.editDistance(pair[0], pair[1]))")
+// Compares four pairs of words.
+for (pair in [["kitten", "sitting"], ["flaw", "lawn"], ["", "abc"], ["gumbo", "gambol"]]) {
+  var a = pair[0]
+  var b = pair[1]
+  System.print("%(Edits.show(a)) %(Edits.show(b)) %(Edits.editDistance(a, b))")
 }

@@ -1,21 +1,22 @@
 // Sorts lists of numbers by insertion.
 
 class Sort {
-  // Sorts the values in place by shifting larger ones to the right.
+  // Moves each value left past all larger ones, in place.
   static insertionSort(values) {
-    for (index in 0...values.count) {
-      var value = values[index]
-      var hole = index
-      while (hole > 0 && values[hole - 1] > value) {
-        values[hole] = values[hole - 1]
-        hole = hole - 1
+    for (i in 1...values.count) {
+      var value = values[i]
+      var j = i
+      while (j > 0 && values[j - 1] > value) {
+        values[j] = values[j - 1]
+        j = j - 1
       }
-      values[hole] = value
+      values[j] = value
     }
-    return values
   }
 }
 
+// Sorts three lists and prints them.
 for (values in [[5, 2, 9, 1, 5, 6], [3], [10, -2, 7, 0, -5]]) {
-  System.print(Sort.insertionSort(values).join(" "))
+  Sort.insertionSort(values)
+  System.print(values.join(" "))
 }

@@ -1,7 +1,7 @@
-// Counts the letters of a text and prints those that occur at least twice.
+// Counts how often each letter occurs in a text.
 
 class Letters {
-  // Returns how often each of the 26 letters occurs, whatever its case.
+  // Returns 26 counts, from a to z; capitals count as small letters.
   static countLetters(text) {
     var counts = List.filled(26, 0)
     for (code in text.codePoints) {
@@ -12,10 +12,11 @@ class Letters {
   }
 }
 
-var text = "The quick brown fox jumps over the lazy dog again"
-var counts = Letters.countLetters(text)
+// Prints the letters that occur at least twice.
+var counts = Letters.countLetters("The quick brown fox jumps over the lazy dog again")
 for (index in 0...26) {
   if (counts[index] >= 2) {
-    System.print("%(String.fromCodePoint(97 + index))=%(counts[index])")
+    var letter = String.fromCodePoint(97 + index)
+    System.print("%(letter)=%(counts[index])")
   }
 }

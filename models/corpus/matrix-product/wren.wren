@@ -1,24 +1,28 @@
-// Multiplies two matrices in both orders.
+// Multiplies two matrices.
 
 class Matrix {
-  // Returns the product of the matrices a and b.
+  // Returns the product of a and b, row by row.
   static multiply(a, b) {
     var product = []
-    for (row in 0...a.count) {
-      var cells = List.filled(b[0].count, 0)
-      for (column in 0...b[0].count) {
-        for (inner in 0...b.count) {
-          cells[column] = cells[column] + a[row][inner] * b[inner][column]
+    for (i in 0...a.count) {
+      product.add(List.filled(b[0].count, 0))
+      for (j in 0...b[0].count) {
+        for (k in 0...b.count) {
+          product[i][j] = product[i][j] + a[i][k] * b[k][j]
         }
       }
-      product.add(cells)
     }
     return product
   }
+
+  // Prints one row a line, its numbers joined by spaces.
+  static print(matrix) {
+    for (row in matrix) System.print(row.join(" "))
+  }
 }
 
+// Multiplies the matrices in both orders.
 var a = [[1, 2, 3], [4, 5, 6]]
 var b = [[7, 8], [9, 10], [11, 12]]
-for (product in [Matrix.multiply(a, b), Matrix.multiply(b, a)]) {
-  for (row in product) System.print(row.join(" "))
-}
+Matrix.print(Matrix.multiply(a, b))
+Matrix.print(Matrix.multiply(b, a))

@@ -1,23 +1,25 @@
-// Lists the primes up to a few limits with the sieve of Eratosthenes.
+// Lists prime numbers with the sieve of Eratosthenes.
 
 class Primes {
-  // Returns all primes up to and including the limit.
+  // Returns all primes from 2 up to and including limit.
   static primesUpTo(limit) {
     var isPrime = List.filled(limit + 1, true)
     var primes = []
     for (number in 2..limit) {
-      if (!isPrime[number]) continue
-      primes.add(number)
-      var multiple = number * number
-      while (multiple <= limit) {
-        isPrime[multiple] = false
-        multiple = multiple + number
+      if (isPrime[number]) {
+        primes.add(number)
+        var multiple = number * number
+        while (multiple <= limit) {
+          isPrime[multiple] = false
+          multiple = multiple + number
+        }
       }
     }
     return primes
   }
 }
 
+// Prints the primes up to three limits.
 for (limit in [10, 30, 60]) {
   System.print(Primes.primesUpTo(limit).join(" "))
 }

@@ -1,7 +1,7 @@
-// Encodes texts as counted runs of letters and decodes them again.
+// Writes runs of equal letters as a count and the letter, and reads them back.
 
 class RunLength {
-  // Writes every run of a letter as its length and the letter.
+  // Turns each run of equal letters into its length and the letter.
   static encode(text) {
     var code = ""
     var start = 0
@@ -14,16 +14,16 @@ class RunLength {
     return code
   }
 
-  // Repeats every letter as often as the number before it says.
+  // Repeats each letter as often as the count before it says.
   static decode(code) {
     var text = ""
     var count = 0
-    for (symbol in code) {
-      var digit = Num.fromString(symbol)
+    for (sign in code) {
+      var digit = Num.fromString(sign)
       if (digit != null) {
         count = count * 10 + digit
       } else {
-        text = text + symbol * count
+        text = text + sign * count
         count = 0
       }
     }
@@ -31,6 +31,7 @@ class RunLength {
   }
 }
 
+// Encodes and decodes three texts.
 for (text in ["aaaabbc", "wwwwwwwwwwwwb", "abc"]) {
   var code = RunLength.encode(text)
   System.print("%(text) -> %(code) -> %(RunLength.decode(code))")
