@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 1 /* of this interface; reader.py refuses another */
+#define VERSION 2 /* of this interface; reader.py refuses another */
 #define DEEPEST 128 /* nesting of a value; deeper ones are odd */
 #define LATEST_NS 2305843009213693951 /* a quarter of int64: sums of two instants stay inside */
 
@@ -125,7 +125,20 @@ static uint64_t hash_bytes(const char *bytes, Py_ssize_t length) {
     return hash ^ (hash >> 29);
 }
 
-/* Return the number of a word, -1 if memory or numbers run out. */
+/* Say whether a string is UTF-8 without escaped surrogates; what is not is counted and mended in Python. */
+static int is_sound(const char *bytes, Py_ssize_t length) {
+    for (Py_ssize_t i = 0; i + 3 < length; i++) {
+        if (bytes[i] != '\\') continue;
+        if (bytes[i + 1] == 'u' && (bytes[i + 2] | 0x20) == 'd' && bytes[i + 3] >= '8') return 0;
+        i++;
+    }
+    PyObject *decoded = PyUnicode_DecodeUTF8(bytes, length, NULL);
+    if (!decoded) PyErr_Clear();
+    Py_XDECREF(decoded);
+    return decoded != NULL;
+}
+
+/* Return the number of a word, -1 if memory or numbers run out, -2 if it is not sound. */
 static int32_t vocabulary_number(Vocabulary *v, const char *bytes, Py_ssize_t length) {
     uint64_t hash = hash_bytes(bytes, length);
     if (!v->slot_count && vocabulary_rehash(v, 1024) < 0) return -1;
@@ -136,6 +149,7 @@ static int32_t vocabulary_number(Vocabulary *v, const char *bytes, Py_ssize_t le
             return v->slots[at];
         at = (at + 1) & (v->slot_count - 1);
     }
+    if (!is_sound(bytes, length)) return -2;
     if (v->word_count >= INT32_MAX - 1) return -1;
     if (v->word_count == v->word_room) {
         Py_ssize_t room = v->word_room ? 2 * v->word_room : 512;
@@ -442,7 +456,7 @@ static int take_arguments(const char **at, const char *end, Event *event) {
     }
 }
 
-/* Take a string, or make the event odd; of a process or thread also an integer. */
+/* Take a string, or make the event odd. */
 static int take_text(const char **at, const char *end, Slice *text, int *has, int *odd) {
     int escaped = 0;
     *has = 0;
@@ -454,12 +468,16 @@ static int take_text(const char **at, const char *end, Slice *text, int *has, in
     return take_string(at, end, text, &escaped);
 }
 
+/* Take what names a process or thread: a string or an integer; anything else makes the event odd. */
 static int take_label(const char **at, const char *end, Slice *label, int *odd) {
     const char *p = *at;
-    int result;
-    if (*p != '"' && *p != '-' && !is_digit(*p)) *odd = 1;
-    result = skip_value(at, end, 0);
+    const int result = skip_value(at, end, 0);
     *label = (Slice){p, *at - p};
+    if (result == OK && *p != '"') {
+        p += *p == '-';
+        *odd |= *at - p > 18;
+        while (p < *at) *odd |= !is_digit(*p++);
+    }
     return result;
 }
 
@@ -568,14 +586,12 @@ static void scanner_dealloc(Scanner *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* Return the category's number and say whether its events run on a device; -1 with an exception set. */
+/* Return the category's number and say whether its events run on a device; -1 with an exception set, -2 if unsound. */
 static int32_t category_number(Scanner *self, Slice category, int *on_device) {
     Py_ssize_t known = self->categories.word_count;
     int32_t number = vocabulary_number(&self->categories, category.start, category.length);
-    if (number < 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    if (number == -1) PyErr_NoMemory();
+    if (number < 0) return number;
     if (self->categories.word_count > known) {
         if (number >= self->on_device_room) {
             Py_ssize_t room = 2 * (number + 32);
@@ -609,6 +625,7 @@ static int32_t thread_number(Scanner *self, const Event *event) {
     memcpy(both + event->process.length + 1, event->thread.start, event->thread.length);
     if (length == self->last_thread_length && !memcmp(both, self->last_thread, length)) return self->last_thread_number;
     int32_t number = vocabulary_number(&self->threads, both, length);
+    if (number < 0) return number;
     memcpy(self->last_thread, both, length);
     self->last_thread_length = length;
     self->last_thread_number = number;
@@ -630,9 +647,10 @@ static int add_row(Scanner *self, const Event *event) {
     if (thread == -2) return 0;
     if (event->has_category) {
         category = category_number(self, event->category, &on_device);
-        if (category < 0) return -1;
+        if (category < 0) return category == -2 ? 0 : -1;
     }
     int32_t name = vocabulary_number(&self->names, event->name.start, event->name.length);
+    if (name == -2) return 0;
     if (name < 0 || thread < 0) {
         PyErr_NoMemory();
         return -1;

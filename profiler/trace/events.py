@@ -52,6 +52,8 @@ _DEVICE_KINDS = frozenset(
 )
 DEVICE_CATEGORIES = tuple(word for word, kind in KIND_OF_CATEGORY.items() if kind in _DEVICE_KINDS)
 
+FLOW_PHASES = ("s", "t", "f")
+
 _HOST_COLUMNS = ("name", "category", "thread", "start_ns", "duration_ns", "correlation", "external")
 _DEVICE_COLUMNS = (*_HOST_COLUMNS, "device", "stream", "graph_node", "byte_count")
 
@@ -186,7 +188,7 @@ class Events:
                 duration = None if start is None else self._time(event.dur, "duration", missing=0)
                 if start is not None and duration is not None:
                     self._slice(event, start, duration)
-            elif phase in ("s", "t", "f"):
+            elif phase in FLOW_PHASES:
                 self._kinds["flows"] += 1
             elif phase == "M":
                 self._metadata(event)
@@ -216,6 +218,8 @@ class Events:
             self.leave_out("not an object")
             return
         fields = {key: value.get(key) for key in ("ph", "name", "cat", "pid", "tid")}
+        # A fraction that names something is printed alike, whether its event had to be mended or not.
+        fields = {key: float(item) if isinstance(item, Decimal) else item for key, item in fields.items()}
         args = msgspec.Raw(json.dumps(value["args"], default=_plain).encode()) if "args" in value else msgspec.Raw()
         self.add([Event(**fields, ts=_raw(value.get("ts")), dur=_raw(value.get("dur")), args=args)])
 
@@ -348,8 +352,11 @@ class Events:
         """Return an event's arguments; those that cannot be read are none, and that is said."""
         if not event.args:
             return {}
+        text = bytes(event.args).decode("utf-8", "replace")
+        if "\ufffd" in text and text.encode() != bytes(event.args):
+            self.repaired["invalid UTF-8 replaced"] += 1
         try:
-            values = json.loads(bytes(event.args).decode("utf-8", "replace"), strict=False)
+            values = json.loads(text, strict=False)
         except (ValueError, RecursionError):
             self.repaired["arguments that cannot be read left out"] += 1
             return {}
@@ -389,9 +396,9 @@ class Events:
         self.total += row_count + flow_count
         self._kinds["flows"] += flow_count
         host, device, instants, names, categories, threads = scanner.take()
-        category_of = np.array([self._category(self._word(word)) for word in categories] + [-1], dtype=np.int32)
+        category_of = np.array([self._category(_word(word)) for word in categories] + [-1], dtype=np.int32)
         thread_of = np.array(
-            [self._thread_of(*(_label(part) for part in word.split(b"\0"))) for word in threads], dtype=np.int32
+            [self._thread_of(*map(msgspec.json.decode, word.split(b"\0"))) for word in threads], dtype=np.int32
         )
         for table, columns in ((self._host, host), (self._device, device), (self._instants, instants)):
             arrays = [np.frombuffer(column, dtype=np.int32 if i < 3 else np.int64) for i, column in enumerate(columns)]
@@ -399,19 +406,9 @@ class Events:
             used = np.bincount(arrays[0], minlength=len(names))
             name_of = np.zeros(len(names), dtype=np.int32)
             for code in np.flatnonzero(used).tolist():
-                name_of[code] = table.name(self._word(names[code], int(used[code])))
+                name_of[code] = table.name(_word(names[code]))
             arrays[0], arrays[1], arrays[2] = name_of[arrays[0]], category_of[arrays[1]], thread_of[arrays[2]]
             table.bulk = dict(zip(table.columns, arrays, strict=True))
-
-    def _word(self, raw: bytes, count: int = 1) -> str:
-        """Decode a string as it stands between its quotes; ``count`` events carry it."""
-        try:
-            return self._text(msgspec.json.decode(b'"' + raw + b'"')) if b"\\" in raw else raw.decode()
-        except UnicodeDecodeError:
-            self.repaired["invalid UTF-8 replaced"] += count
-        except msgspec.MsgspecError:  # an unpaired surrogate
-            pass
-        return self._text(json.loads('"' + raw.decode("utf-8", "replace") + '"', strict=False))
 
     # ------------------------------------------------------------------------------------------------------- build
 
@@ -562,12 +559,9 @@ def _columns_of(table: DeviceEvents) -> dict[str, Any]:
     return {name: getattr(table, name) for name in table.__dataclass_fields__}
 
 
-def _label(raw: bytes) -> str:
-    """Return a process's or thread's label from its JSON text."""
-    try:
-        return str(json.loads(raw.decode("utf-8", "replace"), strict=False))
-    except ValueError:  # an integer of more digits than Python converts
-        return raw.decode("ascii", "replace")
+def _word(raw: bytes) -> str:
+    """Decode a string as it stands between its quotes, which the native scanner found sound."""
+    return str(msgspec.json.decode(b'"' + raw + b'"')) if b"\\" in raw else raw.decode()
 
 
 def _raw(value: Any) -> msgspec.Raw:

@@ -11,8 +11,8 @@ With atheris installed the bytes are guided by coverage (``--atheris``, what fol
 it a seeded mutator cuts, joins and spoils pieces of small traces and of real ones. FILEs are read again instead.
 
 Whatever the bytes: only a :class:`TokprofError` of one line is raised, every element of the list is accounted for, both
-scanners give the same slices where no element is torn, time stays within bounds, and where the reader reports nothing
-the bytes are JSON and its slices those of a plain reading.
+scanners give the same slices and counts where no element is torn, time stays within bounds, and where the reader reports
+nothing the bytes are JSON and its slices those of a plain reading.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def check(content, path, scanners=SCANNERS, scan=None):
             rows = rows_of(trace)
             assert all(row[4] >= 0 for row in rows), "a negative duration was kept"
             torn = any(why in ("not JSON", "cut off") for why, _ in trace.counts.rejected)
-            answers.append(None if torn else rows)
+            answers.append(None if torn else (rows, trace.counts.repaired, trace.counts.rejected))
             agrees_with_plain_reading(content, trace, rows)
         assert time.perf_counter() - started < LONGEST_S, "it took too long"
     # Where an element is torn, each scanner goes on at the next event that it makes out; that may differ.

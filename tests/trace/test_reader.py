@@ -684,6 +684,18 @@ def test_threads_of_numbers_and_words(read):
     assert places == [("7", "1"), ("7", "1"), ("Spans", "PyTorch Profiler"), (str(2**40), "-1"), ("", "0")]
 
 
+@pytest.mark.parametrize("field", ["pid", "tid"])
+@pytest.mark.parametrize(
+    ("label", "printed"), [("2.50", "2.5"), ("1e3", "1000.0"), ("2e35556", "inf"), ("-0", "0"), ("9" * 30, "9" * 30)]
+)
+def test_a_thread_of_an_odd_number_is_one_whether_its_events_are_mended_or_not(field, label, printed, read):
+    notes = ["", V("NaN"), V("1e999")]
+    events = [kernel(50 + at, 1, 50 + at, note=note) | {field: V(label)} for at, note in enumerate(notes)]
+    trace = read(document([*GOOD, *events]))
+    names = {"pid": "process", "tid": "thread"}
+    assert [getattr(trace.threads[t], names[field]) for t in trace.device.thread[-3:].tolist()] == [printed] * 3
+
+
 def test_long_names_and_many_of_them(read, monkeypatch):
     small_blocks(monkeypatch, 4096)
     names = [f"{'x' * (n * 37 % 9000)}{n}" for n in range(200)]
@@ -834,6 +846,28 @@ def test_bytes_that_are_no_text_become_replacement_signs(damage, name, read):
     accounted(trace.counts)
     if "�" in name:
         assert trace.notes
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"name": "#"}, "invalid UTF-8 replaced"),
+        ({"cat": "kernel#"}, "invalid UTF-8 replaced"),
+        ({"pid": "#"}, "invalid UTF-8 replaced"),
+        ({"tid": "7#", "name": "#"}, "invalid UTF-8 replaced"),
+        ({"ph": "M", "name": "thread_name", "args": {"name": "#"}}, "invalid UTF-8 replaced"),
+        ({"name": "~"}, "unpaired surrogate in a name"),
+        # What nobody reads is not judged either.
+        ({"note": "#"}, None),
+        ({"args": {"note": "#", "#": 1}}, None),
+        ({"ph": "s", "name": "#", "cat": "#", "pid": "#"}, None),
+        ({"ph": "s", "name": "~"}, None),
+    ],
+)
+def test_bytes_that_are_no_text_are_counted_by_event_where_they_are_kept(place, reason, read):
+    events = [{**kernel(at, 1, at), **place, "ts": at} for at in range(3)]
+    content = document([*GOOD, *events]).replace(b"#", b"\xff").replace(b"~", b"\\ud800")
+    assert read(content).counts.repaired == (((reason, 3),) if reason else ())
 
 
 def test_lone_surrogates_in_threads_properties_and_metadata_can_be_written(read):

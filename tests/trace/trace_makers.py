@@ -137,11 +137,17 @@ def identifier(value):
     return value if type(value) is int and abs(value) < 2**63 else -1
 
 
+def name_of(event):
+    """Return an event's name; a number there is its text."""
+    name = event.get("name")
+    return "" if name is None else str(float(name) if isinstance(name, Decimal) else name)
+
+
 def kind_of(event):
     category = event.get("cat")
     kind = KINDS.get(category.lower(), EventKind.OTHER) if isinstance(category, str) else EventKind.OTHER
     collective = r"(?i)^(nccl|rccl)(dev)?kernel|all_?reduce.*(kernel|cross_device)|cross_device_reduce"
-    if kind == EventKind.KERNEL and re.search(collective, event.get("name") or ""):
+    if kind == EventKind.KERNEL and re.search(collective, name_of(event)):
         return EventKind.COLLECTIVE
     return kind
 
@@ -164,7 +170,7 @@ def slice_row(event, duration_ns):
     external = args.get("External id", args.get("external id"))
     stream = identifier(args.get("stream")) if is_device(kind) else None
     thread = place_of(event)
-    name = event.get("name") or ""
+    name = name_of(event)
     times = (whole_ns(event["ts"]), duration_ns)
     return (int(kind), name, thread, *times, identifier(args.get("correlation")), identifier(external), stream)
 
