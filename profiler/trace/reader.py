@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from tokprof.profiler.errors import FileFormatError, InputError
+from tokprof.profiler.errors import FileFormatError, InputError, no_such
 from tokprof.profiler.record import Note, Trace
-from tokprof.profiler.trace.events import DEVICE_CATEGORIES, Event, Events
+from tokprof.profiler.trace.events import DEVICE_CATEGORIES, FLOW_PHASES, Event, Events
 from tokprof.profiler.trace.native import scanner_module
 from tokprof.profiler.trace.text import Text
 
@@ -67,7 +67,7 @@ def trace_files(path: Path) -> tuple[Path, ...]:
     """
     if not path.is_dir():
         if not path.exists():
-            raise InputError(f"{path}: no such file")
+            raise no_such(path, "file or folder")
         return (path,)
     inside = [path / RUN_TRACE, *sorted(path.glob(f"process-*/{RUN_TRACE}"))]
     found = [file for file in inside if file.is_file()]
@@ -360,7 +360,8 @@ def _add_leniently(raw: bytes, events: Events) -> bool:
     try:
         raw.decode()
     except UnicodeDecodeError:
-        events.repaired["invalid UTF-8 replaced"] += 1
+        if not (isinstance(value, dict) and value.get("ph") in FLOW_PHASES):  # of which only the number is kept
+            events.repaired["invalid UTF-8 replaced"] += 1
     if _CONTROL.search(raw) and _strictly_not(raw):
         events.repaired["control sign in a string kept"] += 1
     events.add_value(value)

@@ -30,7 +30,7 @@ class Text:
         try:
             self._file: IO[bytes] = path.open("rb", buffering=0)
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from error
+            raise InputError(f"{path}: {error.strerror}; it must be a file that you may read") from error
         head = self._file.read(2)
         self._file.seek(0)
         self._gzip = _Gunzip(self) if head == _GZIP else None

@@ -11,8 +11,8 @@ With atheris installed the bytes are guided by coverage (``--atheris``, what fol
 it a seeded mutator cuts, joins and spoils pieces of small traces and of real ones. FILEs are read again instead.
 
 Whatever the bytes: only a :class:`TokprofError` of one line is raised, every element of the list is accounted for, both
-scanners give the same slices and counts where no element is torn, time stays within bounds, and where the reader reports
-nothing the bytes are JSON and its slices those of a plain reading.
+scanners give the same slices and counts where no element is torn, time stays within bounds, and where the reader
+reports nothing the bytes are JSON and its slices those of a plain reading.
 """
 
 import argparse
