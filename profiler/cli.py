@@ -1,5 +1,6 @@
 """The command line: wires the commands and turns errors into exit codes; it computes nothing."""
 
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -67,15 +68,23 @@ def main() -> None:
             print(f"tokprof: {words}; see `{path} --help`", file=sys.stderr)
         sys.exit(error.exit_code)
     except TokprofError as error:
+        if isinstance(error, Interrupted):
+            _ignore_ctrl_c()
         print(f"tokprof: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        _ignore_ctrl_c()
         print("tokprof: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(Interrupted.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`tokprof show ... | head`): nothing is wrong.
         sys.stderr.close()
         sys.exit(0)
+
+
+def _ignore_ctrl_c() -> None:
+    """Let a second Ctrl-C not break into the interpreter's end, which would turn 130 into death by the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

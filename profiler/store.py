@@ -21,7 +21,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError, writing
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, no_such, writing
 from tokprof.profiler.record import Columns, Run, column_fields
 
 SCHEMA_VERSION = 1
@@ -258,9 +258,9 @@ def _write_json(path: Path, value: object) -> None:
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not folder.exists():
-        raise InputError(f"{folder}: no such folder")
+        raise no_such(folder, "folder")
     if not path.is_file():
-        raise InputError(f"{folder}: no run here ({name} is missing)")
+        raise InputError(f"{folder}: no run here ({name} is missing); give a folder that `tokprof profile` wrote")
     try:
         content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

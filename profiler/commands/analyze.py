@@ -60,7 +60,7 @@ def analyze(
         from tokprof.profiler.errors import writing
         from tokprof.profiler.store import write_table
 
-        with writing(parquet):
+        with writing(parquet, "--parquet"):
             parquet.mkdir(parents=True, exist_ok=True)
             write_table(kernel_events(content, table), parquet / "kernels.parquet")
     if as_json:
@@ -121,7 +121,7 @@ def compare(
         from tokprof.profiler.trace.merge import write_merged_trace
 
         merged = [(f"{side}: {path}", both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)]
-        with new_file(trace) as temporary:
+        with new_file(trace, "--trace") as temporary:
             write_merged_trace(merged, temporary)
         if not as_json:
             typer.echo(f"as one trace: {trace}")

@@ -32,10 +32,10 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for name in ("params", "GB/token", "KV B/token", "context"):
+    for name in ("params", "GB", "KV B", "context"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("weights", "tokenizer"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for fact in facts:
         count, context = fact["parameter_count"], fact["context_token_count"]
         table.add_row(
@@ -44,14 +44,14 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
             f"{fact['weight_bytes_per_token'] / 1e9:.{2 if count >= 1e7 else 4}f}",
             f"{fact['kv_bytes_per_token']:,}",
             "any" if context is None else f"{context:,}",
-            fact["weights"],
-            fact["tokenizer"],
+            fact["weights"].removeprefix("package "),
+            fact["tokenizer"].removeprefix("package "),
         )
     console = Console()
     console.print(table)
     console.print(
         "\nGB and KV B in bfloat16: read by one decode step, and added to the cache by one token. Every model runs "
-        "with --weights random; 'package index' and 'cached' need no model hub.",
+        "with --weights random; 'index' (of packages) and 'cached' need no model hub.",
         style="dim",
     )
 

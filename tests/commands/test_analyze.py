@@ -147,6 +147,48 @@ def test_what_is_no_trace_is_refused_in_one_line(tmp_path, command):
     assert not (tmp_path / "compare.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("analyze", "a.jso"), "a.jso: no such file or folder; did you mean a.json?"),
+        (("compare", "a.json", "runs/deep/b.json"), "holds no 'runs', so check the path"),
+        (("open", "--no-browser", "a.json.gz"), "did you mean a.json?"),
+        (("show", "rums/b"), "rums/b: no such folder; "),
+        (("show", "."), "no run here (run.json is missing); give a folder that `tokprof profile` wrote"),
+    ],
+)
+def test_a_path_where_nothing_is_names_the_way_out(asked, said, tmp_path):
+    write_trace(tmp_path / "a.json")
+    done = tokprof(*asked, folder=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        (("compare", "a.json", "a.json", "--html", "none/c.html"), "--html"),
+        (("compare", "a.json", "a.json", "--no-page", "--trace", "none/c.json.gz"), "--trace"),
+        (("analyze", "a.json", "--parquet", "a.json"), "--parquet"),
+    ],
+)
+def test_what_cannot_be_written_names_the_option_to_change(asked, option, tmp_path):
+    write_trace(tmp_path / "a.json")
+    done = tokprof(*asked, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith(f"; choose another {option}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("command", ["models", "models show tiny-llama"])
+def test_tables_of_models_are_whole_at_80_columns(command, tmp_path):
+    done = tokprof(*command.split(), folder=tmp_path, columns=80)
+    assert done.returncode == 0
+    assert "…" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_compare_names_what_got_slower_and_writes_the_page(tmp_path):
     write_trace(tmp_path / "a.json")
     write_trace(tmp_path / "b.json", slower=1.5)

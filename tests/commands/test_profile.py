@@ -240,6 +240,28 @@ def test_ctrl_c_before_the_first_repetition_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_second_ctrl_c_does_not_break_into_the_end():
+    script = """if True:
+        import atexit, time
+        from tokprof.profiler import cli
+        def stopped(**_):
+            raise KeyboardInterrupt
+        def last():
+            print("ending", flush=True)
+            time.sleep(1)
+        cli.app = stopped
+        atexit.register(last)
+        cli.main()"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "tokprof: interrupted\n"
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_complete_or_absent_and_leaves_no_process(tmp_path):
     for delay_s in (0.5, 3.0, 5.0):
