@@ -41,12 +41,11 @@
     });
     for (const side of ["a", "b"]) {
       const part = sides[side];
-      part.streams = [...new Set(part.stream)].sort((x, y) => x - y);
-      part.rowOf = part.stream.map(s => part.streams.indexOf(s));
-      part.byRow = part.streams.map((_, row) => part.rowOf.flatMap((r, k) => (r === row ? [k] : [])));
+      part.byLane = part.lanes.map(() => []);
+      part.lane.forEach((lane, k) => part.byLane[lane].push(k));
     }
     phase.longest = Math.max(sides.a.wall, sides.b.wall, 1e-3);
-    rowHeight = Math.round(Math.max(14, Math.min(30, 420 / (sides.a.streams.length + sides.b.streams.length))));
+    rowHeight = Math.round(Math.max(14, Math.min(30, 420 / (sides.a.lanes.length + sides.b.lanes.length))));
     Object.assign(state, { chosen: null, kernel: null, hover: null });
     showAll();
     for (const side of ["a", "b"]) $("facts-" + side).textContent = factsOf(sides[side]);
@@ -125,7 +124,7 @@
   }
 
   const heights = () => {
-    const a = TOP + sides.a.streams.length * rowHeight, b = a + RIBBON, end = b + sides.b.streams.length * rowHeight;
+    const a = TOP + sides.a.lanes.length * rowHeight, b = a + RIBBON, end = b + sides.b.lanes.length * rowHeight;
     return { aTop: TOP, aBottom: a, bTop: b, bBottom: end, all: end + 12 };
   };
   let scale = 1, plotWidth = 1, letter = 7;
@@ -148,12 +147,15 @@
     drawAxis(pen, width, h);
     for (const [side, top] of [["a", h.aTop], ["b", h.bTop]]) {
       const part = sides[side];
-      part.streams.forEach((stream, row) => {
-        pen.fillStyle = css("--lane");
-        pen.fillRect(GUTTER, top + row * rowHeight + 2, plotWidth, rowHeight - 4);
-        pen.fillStyle = css("--soft"); pen.textAlign = "right"; pen.textBaseline = "middle";
-        pen.fillText(side.toUpperCase() + " stream " + stream, GUTTER - 8, top + (row + 0.5) * rowHeight, GUTTER - 14);
-        drawRow(pen, side, part, row, top + row * rowHeight + 4);
+      part.lanes.forEach((stream, lane) => {
+        const y = top + lane * rowHeight, first = part.lanes.indexOf(stream), count = part.lanes.lastIndexOf(stream) + 1 - first;
+        if (lane === first) {
+          pen.fillStyle = css("--lane");
+          pen.fillRect(GUTTER, y + 2, plotWidth, count * rowHeight - 4);
+          pen.fillStyle = css("--soft"); pen.textAlign = "right"; pen.textBaseline = "middle";
+          pen.fillText(side.toUpperCase() + " stream " + stream, GUTTER - 8, y + 0.5 * count * rowHeight, GUTTER - 14);
+        }
+        drawLane(pen, side, part, lane, y + 4);
       });
     }
     drawRibbons(pen, h);
@@ -179,7 +181,7 @@
 
   // Of kernels narrower than a pixel one per pixel column is drawn, and equal neighbours join: what is drawn is bounded
   // by the screen, not by the number of kernels.
-  function drawRow(pen, side, part, row, y) {
+  function drawLane(pen, side, part, lane, y) {
     let runFrom = 0, runTo = 0, runColour = null;
     const flush = () => {
       if (runTo <= runFrom) return;
@@ -188,7 +190,7 @@
       stats.drawn += 1;
       runFrom = runTo;
     };
-    for (const k of part.byRow[row]) {
+    for (const k of part.byLane[lane]) {
       const from = toX(part.start[k]), to = toX(part.start[k] + part.duration[k]);
       if (to < GUTTER) continue;
       if (from > GUTTER + plotWidth) break;
@@ -252,11 +254,11 @@
     stats.drawn += 1;
   }
 
-  // Outline a kernel and its counterpart; their ribbon goes from row to row, over the streams that lie between.
+  // Outline a kernel and its counterpart; their ribbon goes from lane to lane, over those that lie between.
   function drawPair(pen, h, found, ink) {
     if (!found) return;
     const pair = pairOf(found), tops = { a: h.aTop, b: h.bTop };
-    const y = side => tops[side] + sides[side].rowOf[pair[side]] * rowHeight;
+    const y = side => tops[side] + sides[side].lane[pair[side]] * rowHeight;
     if (pair.a >= 0 && pair.b >= 0) ribbon(pen, pair.a, pair.b, y("a") + rowHeight - 4, y("b") + 4, 0.6);
     pen.strokeStyle = ink; pen.lineWidth = 2;
     for (const side of ["a", "b"]) {
@@ -272,8 +274,8 @@
     const h = heights();
     const side = py >= h.aTop && py < h.aBottom ? "a" : py >= h.bTop && py < h.bBottom ? "b" : null;
     if (!side || px < GUTTER) return null;
-    const part = sides[side], row = Math.floor((py - (side === "a" ? h.aTop : h.bTop)) / rowHeight), us = toUs(px);
-    const rows = part.byRow[row] || [];
+    const part = sides[side], lane = Math.floor((py - (side === "a" ? h.aTop : h.bTop)) / rowHeight), us = toUs(px);
+    const rows = part.byLane[lane] || [];
     let low = 0, high = rows.length;
     while (low < high) { const mid = (low + high) >> 1; if (part.start[rows[mid]] <= us) low = mid + 1; else high = mid; }
     let best = null, distance = 3 / scale;

@@ -15,6 +15,7 @@ import msgspec
 from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.trace.lanes import lanes, tracks
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
 # the pink in deuteranopia); copies are pale so that work stands out.
@@ -29,6 +30,7 @@ COLOURS = {
     "other": "#5F6368",
 }
 COUNTER_POINTS = 600  # of each counter track that is drawn
+OVERLAP = 0.9  # of a kernel: what begins before that much of it is over runs beside it
 
 
 def write_compare_page(diff: TimelineDiff, path: Path) -> None:
@@ -37,7 +39,7 @@ def write_compare_page(diff: TimelineDiff, path: Path) -> None:
     script = (here / "compare.js").read_text(encoding="utf-8")
     style = (here / "compare.css").read_text(encoding="utf-8")
     page = _PAGE.format(style=style, script=script, data=embedded(page_data(diff)))
-    with new_file(path) as temporary:
+    with new_file(path, "--html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -77,6 +79,10 @@ def _phase_data(diff: PhaseDiff) -> dict[str, Any]:
 
 def _side_data(step: TypicalStep) -> dict[str, Any]:
     kernels = step.kernels
+    # What overlaps on a stream stands on lanes one below the other. Medians of starts and of durations need not add up,
+    # so a tenth of a kernel is no overlap, and none is sought where the step has none.
+    ends = kernels.start_ns + OVERLAP * kernels.duration_ns * (step.overlap_ns > 0)
+    lane, lanes_of = tracks(kernels.stream, kernels.start_ns, ends, lanes)
     return {
         "wall": _micro(step.wall_ns),
         "busy": _micro(step.busy_ns),
@@ -88,7 +94,8 @@ def _side_data(step: TypicalStep) -> dict[str, Any]:
         "duration": [_micro(v) for v in kernels.duration_ns.tolist()],
         "gap": [_micro(v) for v in kernels.gap_ns.tolist()],
         "layer": kernels.layer.tolist(),
-        "stream": kernels.stream.tolist(),
+        "lane": lane.tolist(),
+        "lanes": [stream for stream, _ in lanes_of],
         **_worded(kernels),
     }
 

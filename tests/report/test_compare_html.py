@@ -127,9 +127,9 @@ def place_of(driver, side, row):
         const canvas = document.getElementById("timeline"), part = data.phases[state.phase][side];
         const plot = canvas.clientWidth - 102, scale = plot / (state.to - state.from);
         const x = 92 + (part.start[row] + part.duration[row] / 2 - state.from) * scale;
-        const streams = data.phases[state.phase].a.streams.length;
-        const top = side === "a" ? 26 : 26 + streams * 30 + 64;
-        return [x - canvas.clientWidth / 2, top + part.rowOf[row] * 30 + 15 - canvas.clientHeight / 2];
+        const lanes = data.phases[state.phase].a.lanes.length;
+        const top = side === "a" ? 26 : 26 + lanes * 30 + 64;
+        return [x - canvas.clientWidth / 2, top + part.lane[row] * 30 + 15 - canvas.clientHeight / 2];
         """,
         side,
         row,
@@ -276,6 +276,27 @@ def test_hover_shows_both_durations_and_the_operator(page):
     assert "B: 48.00 µs" in tip
     assert "1.20 ×" in tip
     assert "aten::mm" in tip
+
+
+def test_what_overlaps_on_a_stream_stands_on_lanes_of_its_own(page):
+    step = a_step()
+    kernels = replace(step.kernels, stream=np.where(step.kernels.name == 2, 20, 7))
+    attention = kernels.name == 1
+    overlapping = replace(kernels, start_ns=kernels.start_ns - np.where(attention, 9_000, 0))
+    touching = replace(kernels, start_ns=kernels.start_ns - np.where(attention, 1_000, 0))
+    sides = [replace(step, kernels=k, overlap_ns=o) for k, o in ((overlapping, 8_000.0), (touching, 500.0))]
+    driver = page(a_diff(phases=(compare_steps(*sides),)))
+    lanes = driver.execute_script("return ['a', 'b'].map(side => window.tokprof.data.phases[0][side].lanes)")
+    assert lanes == [[7, 7, 20], [7, 20]]
+    gemm = 24
+    driver.execute_script(
+        "const s = window.tokprof.state; s.from = arguments[0]; s.to = s.from + 60; dispatchEvent(new Event('resize'))",
+        sides[0].kernels.start_ns[gemm] / 1e3,
+    )
+    for row, word in ((gemm, "gemm_kernel"), (gemm + 1, "flash_fwd_kernel")):
+        over(driver, "a", row).perform()
+        assert word in driver.find_element("id", "tip").text
+    assert quiet(driver) == []
 
 
 def _visible(driver):
