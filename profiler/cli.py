@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tokprof.profiler.commands.analyze import analyze, compare
+from tokprof.profiler.commands.attribute import attribute
 from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
@@ -47,6 +48,7 @@ app.command()(profile)
 app.command()(show)
 app.command()(analyze)
 app.command()(compare)
+app.command()(attribute)
 app.command()(env)
 app.add_typer(models, name="models")
 app.command("open")(open_)

@@ -98,7 +98,7 @@ def profile(
         raise InputError("--skip clean: every time comes from the clean pass; skip energy, kernels or stacks")
     if prompt not in (None, "-") and not Path(prompt).exists():
         raise InputError(f"--prompt {prompt}: no such file or folder")
-    _check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)
+    check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)
     place = out if out is not None else default_folder(model)
     with _standard_input(prompt) as source:
         request = Request(
@@ -159,7 +159,7 @@ def _check_at_least(option: str, value: int, least: int) -> None:
         raise InputError(f"{option} {value}: wants at least {least}")
 
 
-def _check_model(model: str, *, weights: str, dtype: str | None, attention: str, adapter: Path | None) -> None:
+def check_model(model: str, *, weights: str, dtype: str | None, attention: str, adapter: Path | None) -> None:
     """Refuse here and now what the measured process would refuse after it has started and imported torch."""
     from tokprof.models.errors import ModelError
     from tokprof.models.loading import ModelSpec, check

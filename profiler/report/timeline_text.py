@@ -176,13 +176,14 @@ def print_comparison(diff: TimelineDiff, console: Console, *, by: str, top: int)
     console.print(Text(headline(diff), style="bold"))
     for phase in diff.phases:
         console.print()
-        _print_phase(phase, console, by=by, top=top)
+        print_phase(phase, console, by=by, top=top)
     if diff.notes:
         console.print()
         console.print(notes_text(diff.notes))
 
 
-def _print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None:
+def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None:
+    """Print one phase's ledger, by one of its groupings, down to its sum and its residual."""
     matched = int(((diff.a_row >= 0) & (diff.b_row >= 0)).sum())
     only_a, only_b = len(diff.a.kernels) - matched, len(diff.b.kernels) - matched
     name = str(diff.phase) if diff.phase else "step of unknown phase"
@@ -194,13 +195,16 @@ def _print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> Non
     )
     lines = dict(diff.ledgers)[by]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column(by, width=max(16, min(64, console.width - 78)), no_wrap=True, overflow="ellipsis")
+    width = max(16, min(64, console.width - 78))
+    table.add_column(by, width=width, no_wrap=True, overflow="ellipsis")
     for title in ("A ms", "B ms", "change", "count", "duration", "only in", "gaps"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("±", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for line in lines[:top]:
-        table.add_row(Text(line.key), *_cells(line))
+        # Frames differ at their ends, in line and function; all else at its beginning.
+        key = f"…{line.key[1 - width :]}" if by == "frame" and len(line.key) > width else line.key
+        table.add_row(Text(key), *_cells(line))
     if len(lines) > top:
         rest = sum(line.difference_ns for line in lines[top:])
         table.add_row(Text(f"{len(lines) - top} more", style="dim"), "", "", f"{rest / 1e6:+.3f}")

@@ -1,0 +1,476 @@
+"""``tokprof attribute``: run the experiment, or analyse a recorded one, and say why two models differ."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokprof.profiler.commands.profile import Weights, check_model, default_folder
+from tokprof.profiler.errors import InputError
+
+if TYPE_CHECKING:
+    from tokprof.profiler.analysis.study import StudyReport
+    from tokprof.profiler.studies import Arm, Exposure, Plan, Study, StudyLanguage
+
+DEFAULT_LANGUAGES_PER_CLASS = 8
+STAND_IN = "starcoder"  # whose list of languages stands in for one that was never published
+# For the guess of a study's length and of what it can find, before anything is measured.
+BETWEEN_SD, WITHIN_SD = 0.003, 0.02  # of log differences between processes, and of one block
+CPU_BYTES_PER_S, GPU_BYTES_PER_S = 15e9, 1.5e12
+BYTES_PER_TOKEN, PREFILL_FACTOR = 3.0, 6.0
+START_S, LOAD_FACTOR = 12.0, 40.0  # of a process; of an arm, in decode steps
+QUIET_S = 30.0  # between two lines of progress where the output is no terminal
+
+
+def attribute(
+    base: Annotated[str | None, typer.Option(help="The model that the others are held against.")] = None,
+    tuned: Annotated[
+        str | None, typer.Option(help="The other model: another one, or the base fine-tuned and merged.")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter on the base, kept apart (unmerged).")] = None,
+    control: Annotated[str | None, typer.Option(help="The base fine-tuned on general code.")] = None,
+    placebo: Annotated[
+        str | None, typer.Option(help="The base changed by as much, without learning (`tokprof tune --placebo`).")
+    ] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Analyse this recorded study; measure nothing.")] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Folder, JSONL, Exercism checkout or data set id; default tokprof's own corpus.")
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(help="Names with commas between; default 8 seen and 8 unseen ones.")
+    ] = None,
+    seen: Annotated[str | None, typer.Option(help="Languages to count as seen, where you know better.")] = None,
+    unseen: Annotated[str | None, typer.Option(help="Languages to count as unseen.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Whose training list tells seen from unseen; default by the base's name.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-P", help="Fresh processes: the unit of intervals.", min=1)
+    ] = 5,
+    blocks: Annotated[int, typer.Option("--blocks", "-N", help="Blocks per language and process.", min=1)] = 1,
+    margin: Annotated[
+        str, typer.Option(help="Within which a difference counts as none: 1%, or 0.01. Set before the run.")
+    ] = "1%",
+    prompt_share: Annotated[float, typer.Option(help="Part of each text that is read.", min=0.01, max=0.95)] = 0.3,
+    content_share: Annotated[
+        float, typer.Option(help="Part of each text, after that, that is decoded.", min=0.01, max=0.99)
+    ] = 0.1,
+    natural: Annotated[int, typer.Option(help="New tokens of the natural arm, at most; 0 leaves it out.", min=0)] = 32,
+    trace_steps: Annotated[int, typer.Option(help="Decode steps of each arm's kernel pass; 0: none.", min=0)] = 8,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="One process per arm, for models that do not fit side by side.")
+    ] = False,
+    batch: Annotated[int, typer.Option(help="Sequences side by side.", min=1)] = 1,
+    dtype: Annotated[str | None, typer.Option(help="float32 on a CPU else bfloat16.")] = None,
+    attention: Annotated[str, typer.Option(help="sdpa, eager or flash_attention_2.")] = "sdpa",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    weights: Annotated[Weights, typer.Option(help="Of base and tuned: random ones need no download.")] = Weights.REAL,
+    threads: Annotated[int | None, typer.Option(help="torch's threads on a CPU.", min=1)] = None,
+    explained: Annotated[
+        list[str] | None, typer.Option(help="A key of the fingerprint in which the arms may differ.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order of everything.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the study; default runs/MODEL-TIME.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Where to write the page; default STUDY/report.html.")] = None,
+    remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that a model's folder brings.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say why two models differ in speed: tokenizer, fine-tuning, clocks or host, with intervals and verdicts."""
+    from tokprof.profiler.measure.schedule import units
+    from tokprof.profiler.measure.study import run_study
+    from tokprof.profiler.studies import create_study, load_plan, load_study
+
+    if from_ is not None:
+        if base is not None or resume:
+            raise InputError("--from analyses a recorded study; leave out --base and --resume")
+        plan = load_plan(from_)
+        _report(load_study(from_, units(plan), plan), html, as_json=as_json)
+        return
+    if resume:
+        if out is None:
+            raise InputError("--resume wants --out, the folder of the study to go on with")
+        if base is not None:
+            raise InputError("--resume goes on with the plan in --out as it is; leave out --base and the other arms")
+        plan = load_plan(out)
+        folder = out
+    else:
+        if base is None:
+            raise InputError("--base is missing: the model that the others are held against")
+        arms = _arms(base, tuned, adapter, control, placebo, weights=weights)
+        for arm in arms:
+            check_model(
+                arm.model,
+                weights=arm.weights,
+                dtype=dtype,
+                attention=attention,
+                adapter=None if arm.adapter is None else Path(arm.adapter),
+            )
+        plan = make_plan(
+            arms,
+            corpus=corpus,
+            languages=_names(languages),
+            seen=_names(seen),
+            unseen=_names(unseen),
+            family=family,
+            prompt_share=prompt_share,
+            content_share=content_share,
+            process_count=processes,
+            block_count=blocks,
+            margin=_margin(margin),
+            seed=seed,
+            apart=apart,
+            natural_token_count=natural,
+            trace_step_count=trace_steps,
+            batch_size=batch,
+            dtype=dtype,
+            attention=attention,
+            device=device,
+            thread_count=threads,
+            trust_remote_code=remote_code,
+            explained=tuple(explained or ()),
+        )
+        folder = out or default_folder(f"{Path(base).name}-study")
+    _print_plan(plan, folder, to_stderr=as_json)
+    if plan_only:
+        return
+    if not resume:
+        create_study(folder, plan)
+    with _progress() as tell:
+        study = run_study(folder, plan, tell)
+    _report(study, html, as_json=as_json)
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+def _arms(
+    base: str,
+    tuned: str | None,
+    adapter: Path | None,
+    control: str | None,
+    placebo: str | None,
+    *,
+    weights: str,
+) -> "tuple[Arm, ...]":
+    """Return the arms: the base, the base again, and whatever was named. A folder with an adapter is merged."""
+    from tokprof.profiler.studies import Arm, ArmRole
+
+    arms = [
+        Arm(name="base", role=ArmRole.BASE, model=base, weights=weights),
+        Arm(name="base again", role=ArmRole.AGAIN, model=base, weights=weights),
+    ]
+    for role, place in ((ArmRole.TUNED, tuned), (ArmRole.CONTROL, control), (ArmRole.PLACEBO, placebo)):
+        if place is None:
+            continue
+        if (Path(place) / "adapter_config.json").is_file():
+            arms.append(Arm(name=str(role), role=role, model=base, weights=weights, adapter=place, merge_adapter=True))
+        else:
+            arms.append(Arm(name=str(role), role=role, model=place, weights=weights))
+    if adapter is not None:
+        arms.append(Arm(name="adapter", role=ArmRole.ADAPTER, model=base, weights=weights, adapter=str(adapter)))
+    return tuple(arms)
+
+
+def make_plan(
+    arms: "tuple[Arm, ...]",
+    *,
+    corpus: str | None,
+    languages: list[str],
+    seen: list[str],
+    unseen: list[str],
+    family: str | None,
+    prompt_share: float,
+    content_share: float,
+    **design: object,
+) -> "Plan":
+    """Choose languages and cut the corpus into items.
+
+    Raises
+    ------
+    InputError
+        An unknown language, a text too short to cut, shares that exceed the whole.
+    """
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    import msgspec
+
+    from tokprof.models.corpora import load_corpus
+    from tokprof.models.errors import ModelError
+    from tokprof.models.lexers import lexer_version, universal_count
+    from tokprof.profiler.studies import Plan, StudyItem
+
+    if prompt_share + content_share > 1:
+        raise InputError(f"--prompt-share {prompt_share:g} and --content-share {content_share:g} exceed the whole text")
+    try:
+        found = load_corpus(corpus)
+    except ModelError as error:
+        raise InputError(str(error)) from error
+    chosen = _languages(list(found.languages), languages, seen, unseen, family, arms[0].model)
+    keys = {language.key for language in chosen}
+    items = []
+    for item in found.items:
+        if item.language not in keys:
+            continue
+        first = round(len(item.text) * prompt_share)
+        last = first + max(1, round(len(item.text) * content_share))
+        prompt, content = item.text[:first], item.text[first:last]
+        items.append(
+            StudyItem(
+                language=item.language,
+                task=item.task or item.name,
+                prompt=prompt,
+                content=content,
+                share=len(content.encode()) / len(item.text.encode()),
+                prompt_lexeme_count=universal_count(prompt),
+                content_lexeme_count=universal_count(content),
+            )
+        )
+    facts = {
+        "arms": arms,
+        "languages": chosen,
+        "items": tuple(items),
+        "corpus": found.name,
+        "corpus_digest": found.digest,
+        "lexer": lexer_version("universal"),
+        "command": ("tokprof", *sys.argv[1:]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tokprof_version": version("tokprof"),
+        **design,
+    }
+    return msgspec.convert(msgspec.to_builtins(facts), Plan)
+
+
+def _languages(
+    known: list[str], asked: list[str], seen: list[str], unseen: list[str], family: str | None, base: str
+) -> "tuple[StudyLanguage, ...]":
+    """Return the languages with the side on which each stands; by default as many seen as unseen ones."""
+    from tokprof.profiler.studies import Exposure, StudyLanguage
+
+    for option, names in (("--languages", asked), ("--seen", seen), ("--unseen", unseen)):
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise InputError(f"{option} {strange[0]}: not in this corpus, which has {', '.join(known)}")
+    both = set(seen) & set(unseen)
+    if both:
+        raise InputError(f"--seen and --unseen both name {', '.join(sorted(both))}")
+    made = []
+    for key in known:
+        side, evidence, name = _exposure(key, family, base)
+        if key in seen or key in unseen:
+            side, evidence = (Exposure.SEEN if key in seen else Exposure.UNSEEN), "as the user says"
+        made.append(StudyLanguage(key=key, name=name, exposure=side, evidence=evidence))
+    if asked:
+        return tuple(language for language in made if language.key in {*asked, *seen, *unseen})
+    if seen or unseen:
+        return tuple(language for language in made if language.key in {*seen, *unseen})
+    sides: dict[Exposure, list[StudyLanguage]] = {side: [x for x in made if x.exposure is side] for side in Exposure}
+    picked = sides[Exposure.SEEN][:DEFAULT_LANGUAGES_PER_CLASS] + sides[Exposure.UNSEEN][:DEFAULT_LANGUAGES_PER_CLASS]
+    return tuple(picked) or tuple(made[: 2 * DEFAULT_LANGUAGES_PER_CLASS])
+
+
+def _exposure(key: str, family: str | None, base: str) -> "tuple[Exposure, str, str]":
+    """Say on which side a language stands for the base, how that is known, and what it is called."""
+    from tokprof.models.languages import display_name, exposure, families
+    from tokprof.models.zoo import find
+    from tokprof.profiler.studies import Exposure
+
+    if family is not None and family not in families():
+        raise InputError(f"--family {family}: unknown; choose one of {', '.join(families())}")
+    entry = find(base)
+    own = family or (entry.tokenizer if entry is not None else None)
+    known = exposure(key, own)
+    evidence = known.evidence
+    label = known.label
+    if label == "unknown":
+        known = exposure(key, STAND_IN)
+        label = known.label
+        evidence = f"by {families()[STAND_IN].name}'s list, this model's is not known"
+    sides = {
+        "trained": Exposure.SEEN,
+        "named": Exposure.SEEN,
+        "unseen": Exposure.UNSEEN,
+        "not trained": Exposure.UNSEEN,
+    }
+    return sides.get(label, Exposure.NEITHER), evidence, display_name(key)
+
+
+def _names(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _margin(text: str) -> float:
+    """Read ``1%`` or ``0.01``."""
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError as error:
+        raise InputError(f"--margin {text}: no number; write 1% or 0.01") from error
+    if not 0 < value < 1:
+        raise InputError(f"--margin {text}: wants to lie between 0 and 100 %")
+    return value
+
+
+def _print_plan(plan: "Plan", folder: Path, *, to_stderr: bool) -> None:
+    """Say what will be measured, how long it should take and what it can find, before it starts."""
+    from rich.console import Console
+
+    from tokprof.profiler.analysis.stats import VarianceComponents
+    from tokprof.profiler.measure.schedule import units
+    from tokprof.profiler.report.study_text import print_plan
+
+    components = VarianceComponents(
+        between_sd=BETWEEN_SD, within_sd=WITHIN_SD, process_count=plan.process_count, block_count=plan.block_count
+    )
+    per_process = plan.block_count * len(plan.languages)
+    schedule = units(plan)
+    step_s = [_step_seconds(arm.model) for arm in plan.arms]
+    expected_s = sum(START_S + sum(LOAD_FACTOR * step_s[arm] for arm in unit.arms) for unit in schedule)
+    for unit in schedule:
+        for block in unit.blocks:
+            item = plan.items[block.item]
+            decoded = len(item.content) / BYTES_PER_TOKEN
+            read = len(item.prompt) / BYTES_PER_TOKEN
+            expected_s += sum((decoded + read / PREFILL_FACTOR) * step_s[arm] for arm in block.order)
+    print_plan(
+        plan,
+        folder,
+        Console(stderr=to_stderr),
+        expected_s=expected_s,
+        detectable=components.detectable_effect(plan.process_count, per_process),
+    )
+
+
+def _step_seconds(model: str) -> float:
+    """Guess how long one decode step takes: the bytes it reads over what memory gives."""
+    from tokprof.models import cost
+    from tokprof.models.zoo import find
+
+    entry = find(model)
+    size = 1e9
+    if entry is not None:
+        size = cost.parameter_count(cost.shape_of(entry.config)) * 4.0
+    elif Path(model).is_dir():
+        size = float(sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))) or size
+    elif Path(model).is_file():
+        size = float(Path(model).stat().st_size)
+    return size / (GPU_BYTES_PER_S if Path("/dev/nvidia0").exists() else CPU_BYTES_PER_S)
+
+
+def _progress():  # type: ignore[no-untyped-def]
+    """Give a function that shows how far the study is, on standard error, with the time that is left."""
+    import contextlib
+    import time
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from tokprof.profiler.measure.study import StudyProgress
+
+    words = {"loading": "loading {}", "fetching": "fetching", "warm-up": "warming up", "tracing": "tracing {}"}
+
+    @contextlib.contextmanager
+    def shown():  # type: ignore[no-untyped-def]
+        console = Console(stderr=True)
+        # Refreshed every two seconds: the model is measured on the same cores.
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("cells ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            refresh_per_second=0.5,
+            speed_estimate_period=600,
+            disable=not console.is_terminal,
+        ) as progress:
+            task = None
+            told = 0.0
+
+            def tell(now: StudyProgress) -> None:
+                nonlocal task, told
+                of = f"process {now.process + 1}: {words.get(now.stage, 'measuring').format(now.detail)}"
+                if task is None:
+                    task = progress.add_task(of, total=now.planned_block_count, completed=now.finished_block_count)
+                progress.update(task, description=of, completed=now.finished_block_count)
+                if not console.is_terminal and time.monotonic() - told > QUIET_S:
+                    told = time.monotonic()
+                    console.print(
+                        f"{of}, {now.finished_block_count} of {now.planned_block_count} cells", highlight=False
+                    )
+
+            yield tell
+
+    return shown()
+
+
+# ---------------------------------------------------------------------------------------------------------- the report
+
+
+def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tokprof.profiler.analysis.study import analyze_study, clean_timelines
+    from tokprof.profiler.report.study_text import print_study
+    from tokprof.profiler.trace.reader import read_trace
+
+    files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}
+    traces = {arm: read_trace(file, cache=False) for arm, file in files.items() if file is not None}
+    report = analyze_study(study, clean_timelines(study, traces))
+    place = html or study.folder / "report.html"
+    if as_json:
+        typer.echo(as_text(report))
+    else:
+        print_study(report, Console())
+    from tokprof.profiler.report.study_html import write_study_page
+
+    write_study_page(report, place)
+    if not as_json:
+        typer.echo(
+            f"\nthe page:  {place}\nevery sample:  {study.folder}\nagain:  tokprof attribute --from {study.folder}"
+        )
+
+
+def as_text(report: "StudyReport") -> str:
+    """Return a report as JSON; of the timelines the ledgers by category, without the kernel tables."""
+    import msgspec
+
+    def plain(value: object) -> object:
+        if hasattr(value, "phases"):
+            return [
+                {
+                    "phase": None if phase.phase is None else str(phase.phase),
+                    "base_wall_ns": phase.a.wall_ns,
+                    "arm_wall_ns": phase.b.wall_ns,
+                    "residual_ns": phase.residual_ns,
+                    "ledger": msgspec.to_builtins(dict(phase.ledgers)["category"]),
+                }
+                for phase in value.phases
+            ]
+        raise TypeError(type(value).__name__)
+
+    facts = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    facts["comparisons"] = [
+        {
+            name: getattr(c, name) if name != "timeline" else c.timeline and plain(c.timeline)
+            for name in c.__dataclass_fields__
+        }
+        for c in report.comparisons
+    ]
+    return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()

@@ -1,0 +1,359 @@
+"""The page of ``tokprof attribute``: one self-contained HTML file that opens from disk, drawn by bokeh."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokprof.profiler.analysis.stats import Estimate
+from tokprof.profiler.analysis.study import Comparison, StudyReport
+from tokprof.profiler.errors import new_file
+from tokprof.profiler.record import PhaseDiff
+from tokprof.profiler.report.study_text import design_line, interval, percent, what
+
+# Okabe and Ito's palette, told apart in every common kind of colour blindness.
+SEEN, UNSEEN, NEITHER = "#0072B2", "#D55E00", "#5F6368"
+SIDE_COLOURS = {"seen": SEEN, "unseen": UNSEEN, "neither": NEITHER}
+SLOWER, FASTER, TOTAL = "#D55E00", "#009E73", "#5F6368"
+PARTS = {"verbosity": "#0072B2", "fertility": "#D55E00", "steps": "#CC79A7", "step_cost": "#009E73"}
+WORDS = {"step_cost": "cost per step", "steps": "steps per token"}
+WIDTH = 860
+LEDGER_LINES = 8
+
+
+def write_study_page(report: StudyReport, path: Path) -> None:
+    """Write the report to one HTML file, which needs no network.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from bokeh.embed import components
+    from bokeh.resources import INLINE
+
+    figures = {name: made for name, made in _figures(report).items() if made is not None}
+    script, divisions = components(figures) if figures else ("", {})
+    page = _PAGE.format(
+        title=html.escape(f"tokprof attribute: {report.base}"),
+        sentence=html.escape(report.sentence),
+        design=html.escape(design_line(report)),
+        sections="\n".join(_sections(report, divisions)),
+        bokeh=INLINE.render() if figures else "",
+        script=script,
+    )
+    with new_file(path, "--html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
+    parts = []
+
+    def section(name: str, title: str, words: str, more: str = "") -> None:
+        if name in divisions or more:
+            division = divisions.get(name, "")
+            parts.append(f"<section><h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>{division}{more}</section>")
+
+    section(
+        "claims",
+        "Does it take longer?",
+        "Time per byte of the same text against the base, with 95 % intervals over processes (over languages for "
+        "claims about a class). The grey band is the margin of equivalence, "
+        f"{percent(report.margin)}: {report.margin_reason}.",
+        _claims(report),
+    )
+    for number, comparison in enumerate(report.comparisons):
+        section(
+            f"waterfall{number}",
+            f"Where {comparison.arm} spends it",
+            "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time "
+            "model by Shapley's rule. The residual is what the model does not explain.",
+        )
+    section(
+        "languages", "By language", "Each arm against the base in each language, with 95 % intervals over processes."
+    )
+    section(
+        "identity",
+        "Why some languages take longer in the same model",
+        f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the black "
+        "diamond. Verbosity is the language's, fertility the tokenizer's.",
+    )
+    section("fertility", "Fertility", "Tokens per lexeme, with 95 % intervals over tasks.")
+    for comparison in report.comparisons:
+        arm = html.escape(comparison.arm)
+        parts += [
+            f"<section><h2>Kernels of {phase.phase}: {arm} against the base</h2>{_ledger(phase)}</section>"
+            for phase in (comparison.timeline.phases if comparison.timeline is not None else ())
+        ]
+    if report.notes:
+        notes = "".join(
+            f"<li class={note.level}>{html.escape(note.message)} <em>{html.escape(note.advice)}</em></li>"
+            for note in report.notes
+        )
+        parts.append(f"<section><h2>To be read with it</h2><ul>{notes}</ul></section>")
+    return parts
+
+
+def _claims(report: StudyReport) -> str:
+    rows = [
+        (c.arm, what(c), interval(c.estimate), "" if c.p is None else f"{c.p:.2g}", c.verdict)
+        for comparison in report.comparisons
+        for c in comparison.claims
+    ]
+    return _html_table(("arm", "of what", "difference [95 %]", "p, Holm", "verdict"), rows)
+
+
+def _ledger(phase: PhaseDiff) -> str:
+    lines = dict(phase.ledgers)["category"]
+    rows: list[tuple[str, ...]] = []
+    for line in lines[:LEDGER_LINES]:
+        sides = (line.a_ns + line.a_gap_ns, line.b_ns + line.b_gap_ns)
+        effects = (
+            line.difference_ns,
+            line.count_effect_ns,
+            line.duration_effect_ns,
+            line.kernel_set_effect_ns,
+            line.gap_effect_ns,
+        )
+        rows.append((line.key, *(f"{x / 1e6:.3f}" for x in sides), *(f"{x / 1e6:+.3f}" for x in effects)))
+    total = sum(line.difference_ns for line in lines) / 1e6
+    walls = (f"{phase.a.wall_ns / 1e6:.3f}", f"{phase.b.wall_ns / 1e6:.3f}")
+    rows.append(("sum", *walls, f"{total:+.3f}", "", "", "", ""))
+    rows.append(("residual", "", "", f"{phase.residual_ns / 1e6:+.3f}", "", "", "", ""))
+    return _html_table(("category", "base ms", "arm ms", "change", "count", "duration", "only in one", "gaps"), rows)
+
+
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def cells(tag: str, values: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def _figures(report: StudyReport) -> dict[str, Any]:
+    figures = {
+        "claims": _claim_figure(report),
+        "languages": _language_figure(report),
+        "identity": _identity_figure(report),
+        "fertility": _fertility_figure(report),
+    }
+    for number, comparison in enumerate(report.comparisons):
+        figures[f"waterfall{number}"] = _waterfall(report, comparison)
+    return figures
+
+
+def _figure(rows: Sequence[Any], axis: str, *, row_height: int = 20, **more: Any) -> Any:
+    """Return an empty figure with named rows from top to bottom and relative differences along the bottom."""
+    from bokeh.models import FactorRange
+    from bokeh.plotting import figure
+
+    made = figure(
+        y_range=FactorRange(*reversed(rows)),
+        width=WIDTH,
+        height=70 + row_height * len(rows),
+        x_axis_label=axis,
+        toolbar_location=None,
+        tools="hover",
+        tooltips=[("", "@text")],
+        **more,
+    )
+    made.ygrid.visible = False
+    made.outline_line_color = None
+    made.yaxis.axis_line_color = None
+    made.yaxis.major_tick_line_color = None
+    made.yaxis.group_label_orientation = 0
+    made.yaxis.separator_line_color = "#e0e0e0"
+    return made
+
+
+def _dots(made: Any, rows: Sequence[Any], estimates: Sequence[Estimate], colours: Sequence[str]) -> None:
+    from bokeh.models import ColumnDataSource
+
+    def relative(value: float | None) -> float:
+        return float("nan") if value is None else 100 * float(np.expm1(value))
+
+    source = ColumnDataSource(
+        {
+            "row": list(rows),
+            "value": [relative(e.value) for e in estimates],
+            "low": [relative(e.low) for e in estimates],
+            "high": [relative(e.high) for e in estimates],
+            "colour": list(colours),
+            "text": [interval(e) for e in estimates],
+        }
+    )
+    made.segment("low", "row", "high", "row", color="colour", line_width=2, source=source)
+    made.scatter("value", "row", color="colour", size=8, source=source)
+
+
+def _zero(made: Any, margin: float | None = None) -> None:
+    from bokeh.models import BoxAnnotation, Span
+
+    if margin is not None:
+        wide = 100 * float(np.expm1(margin))
+        made.add_layout(BoxAnnotation(left=-wide, right=wide, fill_color="#9e9e9e", fill_alpha=0.18, level="underlay"))
+    made.add_layout(Span(location=0, dimension="height", line_color="#5F6368", line_width=1))
+
+
+def _claim_figure(report: StudyReport) -> Any:
+    claims = [claim for comparison in report.comparisons for claim in comparison.claims]
+    if not claims:
+        return None
+    rows = [(claim.arm, what(claim)) for claim in claims]
+    made = _figure(rows, "time per byte against the base / %")
+    _zero(made, report.margin)
+    _dots(made, rows, [claim.estimate for claim in claims], ["#0072B2"] * len(claims))
+    return made
+
+
+def _language_figure(report: StudyReport) -> Any:
+    lines = [(c.arm, line) for c in report.comparisons for line in c.languages]
+    if not lines:
+        return None
+    rows = [(arm, line.language) for arm, line in lines]
+    made = _figure(rows, "time per byte against the base / %", row_height=16)
+    _zero(made, report.margin)
+    colours = [SIDE_COLOURS[line.exposure] for _, line in lines]
+    _dots(made, rows, [line.total for _, line in lines], colours)
+    _side_legend(made, {line.exposure for _, line in lines})
+    return made
+
+
+def _side_legend(made: Any, sides: set[str]) -> None:
+    from bokeh.models import Legend, LegendItem
+
+    items = []
+    for side, colour in SIDE_COLOURS.items():
+        if side in sides:
+            nothing = made.scatter([], [], color=colour, size=8)
+            items.append(LegendItem(label=side, renderers=[nothing]))
+    made.add_layout(Legend(items=items, orientation="horizontal", border_line_color=None), "above")
+
+
+def _identity_figure(report: StudyReport) -> Any:
+    from bokeh.models import ColumnDataSource, Legend, LegendItem
+
+    lines = sorted(report.language_identity, key=lambda line: line.total)
+    if not lines:
+        return None
+    rows = [line.language for line in lines]
+    made = _figure(rows, f"ln of decode time per task, against {report.pivot}")
+    _zero(made)
+    ends = {sign: np.zeros(len(lines)) for sign in (1, -1)}
+    items = []
+    for part, colour in PARTS.items():
+        values = np.array([getattr(line, part) for line in lines])
+        left, right = np.zeros(len(lines)), np.zeros(len(lines))
+        for sign, end in ends.items():
+            here = values * sign > 0
+            left[here], right[here] = end[here], end[here] + values[here]
+            end[here] += values[here]
+        word = WORDS.get(part, part)
+        text = [f"{word}: {percent(value)}" for value in values]
+        source = ColumnDataSource({"row": rows, "left": left, "right": right, "text": text})
+        bars = made.hbar(y="row", left="left", right="right", height=0.6, color=colour, source=source)
+        items.append(LegendItem(label=word, renderers=[bars]))
+    totals = ColumnDataSource(
+        {"row": rows, "total": [line.total for line in lines], "text": [f"all: {percent(x.total)}" for x in lines]}
+    )
+    made.scatter("total", "row", marker="diamond", color="black", size=10, source=totals)
+    made.add_layout(Legend(items=items, orientation="horizontal", border_line_color=None), "above")
+    return made
+
+
+def _fertility_figure(report: StudyReport) -> Any:
+    if not report.fertility:
+        return None
+    from bokeh.models import ColumnDataSource
+
+    lines = sorted(report.fertility, key=lambda line: (line.arm, line.tokens_per_lexeme.value))
+    several = len({line.arm for line in lines}) > 1
+    rows: list[Any] = [(line.arm, line.language) if several else line.language for line in lines]
+    made = _figure(rows, "tokens per lexeme", row_height=16)
+    estimates = [line.tokens_per_lexeme for line in lines]
+    low = [float(np.exp(e.value if e.low is None else e.low)) for e in estimates]
+    high = [float(np.exp(e.value if e.high is None else e.high)) for e in estimates]
+    source = ColumnDataSource(
+        {
+            "row": rows,
+            "value": [float(np.exp(e.value)) for e in estimates],
+            "low": low,
+            "high": high,
+            "colour": [SIDE_COLOURS[line.exposure] for line in lines],
+            "text": [f"{np.exp(e.value):.3f} [{a:.3f}, {b:.3f}]" for e, a, b in zip(estimates, low, high, strict=True)],
+        }
+    )
+    made.segment("low", "row", "high", "row", color="colour", line_width=2, source=source)
+    made.scatter("value", "row", color="colour", size=8, source=source)
+    _side_legend(made, {line.exposure for line in lines})
+    return made
+
+
+def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
+    """From the base's seconds per KB to the arm's, factor by factor."""
+    from bokeh.models import ColumnDataSource
+
+    if not comparison.factors:
+        return None
+    bytes_per_item = report.bytes_per_item
+    base = report.base_seconds_per_item
+    steps = [(line.factor, 1000 * line.seconds / bytes_per_item) for line in comparison.factors]
+    start = 1000 * base / bytes_per_item
+    rows = ["base", *(name for name, _ in steps), comparison.arm]
+    left, right, colours, texts = [0.0], [start], [TOTAL], [f"{start:.3f} s/KB"]
+    at = start
+    for _, value in steps:
+        left.append(min(at, at + value))
+        right.append(max(at, at + value))
+        colours.append(SLOWER if value > 0 else FASTER)
+        texts.append(f"{value:+.4f} s/KB")
+        at += value
+    left.append(0.0)
+    right.append(at)
+    colours.append(TOTAL)
+    texts.append(f"{at:.3f} s/KB")
+    # A bar from zero would leave nothing to see of a difference of a few per cent.
+    lowest = min(*right, *(x for x in left if x > 0), start)
+    highest = max(right)
+    edge = max(0.0, lowest - max(0.35 * (highest - lowest), 0.005 * highest))
+    made = _figure(rows, f"seconds per KB (the axis begins at {edge:.3g})", row_height=24)
+    source = ColumnDataSource(
+        {"row": rows, "left": [max(x, edge) for x in left], "right": right, "colour": colours, "text": texts}
+    )
+    made.hbar(y="row", left="left", right="right", height=0.7, color="colour", source=source)
+    made.text(x="right", y="row", text="text", x_offset=6, text_baseline="middle", text_font_size="11px", source=source)
+    made.x_range.start = edge
+    made.x_range.end = highest + 0.25 * (highest - edge)
+    return made
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #fff; max-width: 920px; margin: 2em auto;
+  padding: 0 1em; }}
+h1 {{ font-size: 1.35em; font-weight: 600; line-height: 1.4; }}
+h2 {{ font-size: 1.1em; margin: 2.2em 0 .3em; }}
+p {{ margin: .3em 0 .8em; color: #5f6368; }}
+table {{ border-collapse: collapse; font-size: .87em; font-variant-numeric: tabular-nums; margin: .8em 0; }}
+th, td {{ text-align: left; padding: .25em 1.2em .25em 0; border-bottom: 1px solid #e8eaed; }}
+th {{ color: #5f6368; font-weight: 500; }}
+section {{ overflow-x: auto; }}
+li.warning {{ color: #a04000; }}
+em {{ color: #5f6368; font-style: normal; }}
+</style>
+{bokeh}
+</head><body>
+<h1>{sentence}</h1>
+<p>{design}</p>
+{sections}
+{script}
+</body></html>
+"""

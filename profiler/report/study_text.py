@@ -1,0 +1,188 @@
+"""The report of ``tokprof attribute`` for a terminal, through rich."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tokprof.profiler.analysis.stats import Estimate
+from tokprof.profiler.analysis.study import Claim, Comparison, IdentityLine, StudyReport
+from tokprof.profiler.report.text import notes_text, quantity
+from tokprof.profiler.report.timeline_text import print_phase
+from tokprof.profiler.studies import Exposure, Plan
+
+LEDGER_LINES = 6
+
+
+def print_study(report: StudyReport, console: Console) -> None:
+    """Print the answer: the sentence first, then what it rests on."""
+    console.print(Text(report.sentence, style="bold"))
+    console.print(Text(design_line(report), style="dim"))
+    console.print()
+    console.print(_claim_table(report))
+    for comparison in report.comparisons:
+        if comparison.factors:
+            console.print()
+            console.print(_factor_table(comparison))
+    console.print()
+    console.print(_rate_table(report))
+    console.print()
+    console.print(_identity_table(report))
+    for comparison in report.comparisons:
+        console.print()
+        console.print(_language_table(comparison))
+    if report.natural:
+        console.print()
+        console.print(_natural_table(report))
+    for comparison in report.comparisons:
+        for phase in comparison.timeline.phases if comparison.timeline is not None else ():
+            console.print()
+            console.print(Text(f"{comparison.arm}: kernels of {phase.phase} against the base's", style="bold"))
+            print_phase(phase, console, by="category", top=LEDGER_LINES)
+    if report.notes:
+        console.print()
+        console.print(notes_text(report.notes))
+
+
+def print_plan(plan: Plan, folder: Path, console: Console, *, expected_s: float, detectable: float | None) -> None:
+    """Print a design before it is run: what, how often, how long it should take, and what it can find."""
+    console.print(Text(f"study {folder}", style="bold"), soft_wrap=True)
+    for arm in plan.arms:
+        adapter = "" if arm.adapter is None else f" + {arm.adapter} ({'merged' if arm.merge_adapter else 'unmerged'})"
+        console.print(Text(f"  {arm.name:<12}{arm.model}{adapter}"), soft_wrap=True)
+    for side in Exposure:
+        named = [language.name for language in plan.languages if language.exposure is side]
+        if named:
+            console.print(Text(f"  {side!s:<12}{len(named)} languages: {', '.join(named)}"))
+    tasks = len({item.task for item in plan.items})
+    where = "one process per arm" if plan.apart else "all arms in each process"
+    console.print(
+        f"  {plan.process_count} fresh processes, {where}; {plan.block_count} block(s) per language and process, arms "
+        f"in a random order and back; {tasks} tasks of {plan.corpus}; seed {plan.seed}",
+        highlight=False,
+    )
+    found = "nothing: one process gives no interval" if detectable is None else f"±{np.expm1(detectable):.2%}"
+    console.print(
+        f"  expected: about {_duration(expected_s)} (a guess until the first cell), finding differences of {found} "
+        "with 80 % power, if this machine is as noisy as the one the defaults come from",
+        highlight=False,
+    )
+    console.print()
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def percent(log: float, digits: int = 2) -> str:
+    """Write a log ratio as a relative difference."""
+    return f"{np.expm1(log):+.{digits}%}"
+
+
+def interval(estimate: Estimate) -> str:
+    """Write an estimate of a log ratio with its interval, as relative differences."""
+    if estimate.low is None or estimate.high is None:
+        return f"{percent(estimate.value)} (one {estimate.unit}: no interval)"
+    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def design_line(report: StudyReport) -> str:
+    """Say in one line what was measured how often."""
+    marked = f", {report.marked_count} of them marked" if report.marked_count else ""
+    return (
+        f"{report.device} · base {report.base} · {report.process_count} processes, {report.block_count} blocks, "
+        f"{report.sample_count} samples{marked} · equivalence within {percent(report.margin)} ({report.margin_reason})"
+        f" · {report.claim_count} claims, Holm-corrected"
+    )
+
+
+def _table(title: str, first: str, numbers: Iterable[str], last: str | None = None) -> Table:
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), title=title, title_justify="left",
+        title_style="bold",
+    )  # fmt: skip
+    table.add_column(first, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    if last is not None:
+        table.add_column(last)
+    return table
+
+
+def _claim_table(report: StudyReport) -> Table:
+    table = _table("time per byte of the same text, against the base", "arm", ["difference, 95 %", "finds"], "verdict")
+    for comparison in report.comparisons:
+        for claim in comparison.claims:
+            found = "" if claim.detectable is None else f"±{np.expm1(claim.detectable):.2%}"
+            name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
+            table.add_row(name, interval(claim.estimate), found, Text(claim.verdict))
+    return table
+
+
+def what(claim: Claim) -> str:
+    """Say of what and for which languages a claim is."""
+    return claim.scope if claim.quantity == "total" else f"{claim.quantity}, {claim.scope}"
+
+
+def _factor_table(comparison: Comparison) -> Table:
+    title = f"{comparison.arm}: what the difference is due to (Shapley), of the time of one task's excerpt"
+    table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
+    for line in comparison.factors:
+        table.add_row(line.factor, f"{line.seconds:+.4f}", interval(line.effect), Text(line.remark, style="dim"))
+    return table
+
+
+def _rate_table(report: StudyReport) -> Table:
+    numbers = ["tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme"]
+    table = _table("decode, side by side", "language", ["arm", *numbers])
+    before = ""
+    for rate in report.rates:
+        values = (
+            rate.tokens_per_s,
+            rate.bytes_per_s,
+            rate.lexemes_per_s,
+            rate.seconds_per_task,
+            rate.tokens_per_kb,
+            rate.tokens_per_lexeme,
+        )
+        table.add_row(Text("" if rate.language == before else rate.language), rate.arm, *map(quantity, values))
+        before = rate.language
+    return table
+
+
+def _identity_cells(line: IdentityLine) -> list[str]:
+    parts = (line.total, line.verbosity, line.fertility, line.steps, line.step_cost)
+    return [percent(part, 1) for part in parts]
+
+
+def _identity_table(report: StudyReport) -> Table:
+    title = f"why a task takes longer in another language: the base, against {report.pivot} (the parts multiply)"
+    table = _table(title, "language", ["decode time", "verbosity", "fertility", "steps", "per step"])
+    for line in report.language_identity:
+        table.add_row(Text(line.language), *_identity_cells(line))
+    return table
+
+
+def _language_table(comparison: Comparison) -> Table:
+    table = _table(f"{comparison.arm} against the base, by language", "language", ["difference, 95 %"], "")
+    for line in comparison.languages:
+        name = Text.assemble(f"{line.language} ", (line.exposure, "dim"))
+        table.add_row(name, interval(line.total), Text(line.verdict))
+    return table
+
+
+def _natural_table(report: StudyReport) -> Table:
+    table = _table("the models' own answers", "arm", ["answers", "tokens, mean", "ended by themselves", "against base"])
+    for line in report.natural:
+        ratio = "" if line.log_ratio is None else percent(line.log_ratio, 1)
+        table.add_row(line.arm, str(line.answer_count), f"{line.token_count:.1f}", f"{line.ended_share:.0%}", ratio)
+    return table
