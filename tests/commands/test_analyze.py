@@ -219,6 +219,21 @@ def test_every_grouping_sums_to_the_difference(tmp_path, by):
     assert tokprof("compare", "a.json", "b.json", "--no-page", "--by", by, folder=tmp_path).returncode == 0
 
 
+def test_frames_keep_the_end_that_tells_them_apart(tmp_path):
+    for name, slower in (("a.json", 1), ("b.json", 1.5)):
+        path = write_trace(tmp_path / name, slower=slower)
+        events = json.loads(path.read_text())["traceEvents"]
+        for operator in [event for event in events if event.get("cat") == "cpu_op"]:
+            line = len(operator["name"]) if operator["name"] != "aten::flas" else 99
+            frame = operator | {"cat": "python_function", "name": f"{'long/' * 20}model.py({line}): forward"}
+            events.append(frame | {"ts": operator["ts"] - 0.01, "dur": operator["dur"] + 0.02})
+        path.write_text(json.dumps({"traceEvents": events}))
+    text = tokprof("compare", "a.json", "b.json", "--no-page", "--by", "frame", folder=tmp_path, columns=110).stdout
+    row = next(line for line in text.splitlines() if "model.py(99): forward" in line)
+    assert row.startswith("…")
+    assert "+0.040" in row  # four kernels of 20 us, each half as long again
+
+
 def test_a_folder_of_ranks_says_which_is_shown(tmp_path):
     for rank in (0, 1, 10):
         write_trace(tmp_path / f"rank{rank}.json", slower=1 + rank)
