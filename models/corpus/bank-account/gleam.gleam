@@ -25,7 +25,10 @@ pub fn deposit(account: Account, amount: Int) -> Result(Account, AccountError) {
 }
 
 // Takes a positive amount that the balance covers.
-pub fn withdraw(account: Account, amount: Int) -> Result(Account, AccountError) {
+pub fn withdraw(
+  account: Account,
+  amount: Int,
+) -> Result(Account, AccountError) {
   case amount <= 0, amount > account.balance {
     True, _ -> Error(InvalidAmount)
     _, True -> Error(InsufficientFunds)
