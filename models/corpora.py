@@ -71,8 +71,8 @@ def load_corpus(
     source
         ``None``: the built-in corpus with its synthetic language. A folder laid out ``task/language.ext`` or
         ``task/language/files``; a checkout of one Exercism track or a folder of them; a file of JSON lines
-        ``{"text", "language", "task"?}``; or a data set id ``owner/name`` of the Hugging Face hub, ``owner/name:config``
-        for one of its configurations, streamed up to :data:`STREAMED_BYTE_COUNT` bytes.
+        ``{"text", "language", "task"?}``; or a data set id of the Hugging Face hub, ``owner/name`` or
+        ``owner/name:configuration``, streamed up to :data:`STREAMED_BYTE_COUNT` bytes.
     languages, tasks
         Keep only these; languages by key, name or alias.
 
@@ -260,6 +260,8 @@ def _value(row: Mapping[str, Any], keys: Sequence[str], place: str) -> str:
     value = row[key]
     if not isinstance(value, str):
         raise ModelError(f"{place}: {key} is {type(value).__name__}, not text")
+    if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise ModelError(f"{place}: {key} holds half of a surrogate pair, which is no text")
     return value
 
 

@@ -1,9 +1,9 @@
 """Saxlur: a programming language that no model can have read, made from Python one lexeme at a time.
 
-Every word outside strings and comments becomes another word by a substitution of its letters (vowels for vowels, so that
-words stay pronounceable: ``python`` is ``saxlur``, ``def`` is ``hij``), and every sign another sign of its kind. White
-space, numbers, strings and comments stay. The mapping is one to one, so a program keeps its lines, its lexemes and its
-bytes; what a tokenizer spends more on it than on Python is the price of unknown words and nothing else.
+Every word outside strings and comments becomes another word by a substitution of its letters (vowels for vowels, so
+that words stay pronounceable: ``python`` is ``saxlur``, ``def`` is ``hij``), and every sign another sign of its kind.
+White space, numbers, strings and comments stay. The mapping is one to one, so a program keeps its lines, its lexemes
+and its bytes; what a tokenizer spends more on it than on Python is the price of unknown words and nothing else.
 """
 
 import re
@@ -23,7 +23,11 @@ _FORTH = _mapping()
 _BACK = {target: sign for sign, target in _FORTH.items()}
 # A triple-quoted or plain string, or a comment: left as it is.
 _KEPT = re.compile(
-    r'(?s:"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\')|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*'
+    r'"""(?s:\\.|[^\\])*?"""|'
+    r"'''(?s:\\.|[^\\])*?'''|"
+    r'"(?:\\.|[^"\\\n])*"|'
+    r"'(?:\\.|[^'\\\n])*'|"
+    r"#[^\n]*"
 )
 
 

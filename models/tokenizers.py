@@ -24,6 +24,7 @@ class Tokenizer(Protocol):
     digest: str  # of everything that determines its output
     vocabulary_count: int
     end_ids: tuple[int, ...]
+    byte_ids: frozenset[int]  # byte-fallback tokens, one for each byte; none where every token is made of bytes
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, without sentinels at its ends."""
@@ -70,6 +71,8 @@ class FastTokenizer:
         self._special = {added.content: number for number, added in backend.get_added_tokens_decoder().items()}
         byte_level = '"ByteLevel"' in json.dumps(json.loads(description)["decoder"])
         self._sizes = _token_sizes(backend, set(self._special.values()), byte_level=byte_level)
+        pieces = {} if byte_level else backend.get_vocab(with_added_tokens=False)
+        self.byte_ids = frozenset(i for piece, i in pieces.items() if _is_byte(piece))
         backend.encode_special_tokens = True
 
     def encode(self, text: str) -> list[int]:
@@ -110,9 +113,11 @@ def _token_sizes(backend: Any, special: set[int], *, byte_level: bool) -> list[i
 
 def _piece_bytes(piece: str) -> int:
     """Return the bytes of a SentencePiece piece: a byte-fallback token is one byte, U+2581 is a space."""
-    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
-        return 1
-    return len(piece.replace("\u2581", " ").encode())
+    return 1 if _is_byte(piece) else len(piece.replace("\u2581", " ").encode())
+
+
+def _is_byte(piece: str) -> bool:
+    return len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
 
 
 class MistralTokenizer:
@@ -132,6 +137,7 @@ class MistralTokenizer:
         self.digest = hashlib.sha256(json.dumps(pieces).encode()).hexdigest()[:16]
         model = self.backend._model  # the SentencePiece processor, which alone knows which pieces are sentinels
         self._sizes = [0 if model.is_control(i) else _piece_bytes(piece) for i, piece in enumerate(pieces)]
+        self.byte_ids = frozenset(i for i, piece in enumerate(pieces) if _is_byte(piece))
 
     def encode(self, text: str) -> list[int]:
         """See :meth:`Tokenizer.encode`."""
