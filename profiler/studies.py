@@ -386,7 +386,7 @@ def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
             elif isinstance(line, FinishedBlock):
                 if line.session not in own:
                     raise FileFormatError(
-                        f"{file}: block {line.block.index} belongs to session {line.session}, which has no header"
+                        f"{file}: block {line.block.index} has no header of its session {line.session}"
                     )
                 parts.append((own[line.session], _checked_block(line, plan, own[line.session], seen, file)))
             else:
@@ -405,7 +405,7 @@ def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
         raise InputError(f"{folder}: nothing was measured yet; go on with `tokprof attribute --resume --out {folder}`")
     check_fingerprints(plan, headers, folder)
     planned = sum(len(unit.blocks) for unit in units)
-    if len(parts) < planned:
+    if unfinished:
         notes.append(
             Note(
                 code="unfinished",

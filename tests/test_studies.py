@@ -1,0 +1,333 @@
+"""A study on disk: lines are whole or do not count, and what is not one experiment is refused."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.record import DecodeMode, Device, Environment, ModelFacts
+from tokprof.profiler.studies import (
+    Arm,
+    ArmRole,
+    End,
+    Exposure,
+    FinishedBlock,
+    Header,
+    Plan,
+    ProcessLog,
+    Sample,
+    StudyItem,
+    StudyLanguage,
+    create_study,
+    load_plan,
+    load_study,
+    locked,
+)
+
+MODEL = ModelFacts(
+    name="m",
+    architecture="llama",
+    source="zoo",
+    weights="real",
+    weights_digest="w",
+    config_digest="c",
+    tokenizer_digest="t",
+    parameter_count=10,
+    vocabulary_count=100,
+    context_token_count=100,
+    dtype="float32",
+    attention="sdpa",
+    weight_bytes_per_token=40,
+    kv_bytes_per_token=8,
+)
+MACHINE = Environment(
+    device=Device(kind="cpu", name="cpu"),
+    system="Linux",
+    cpu="cpu",
+    cpu_count=2,
+    memory_bytes=None,
+    python="3.11.2",
+    libraries=(("torch", "2.13.0"),),
+)
+
+
+def plan_of(*languages: str, process_count: int = 2, **more) -> Plan:
+    facts = {
+        "arms": (
+            Arm(name="base", role=ArmRole.BASE, model="m"),
+            Arm(name="base again", role=ArmRole.AGAIN, model="m"),
+        ),
+        "languages": tuple(
+            StudyLanguage(key=key, name=key, exposure=Exposure.SEEN, evidence="documented") for key in languages
+        ),
+        "items": tuple(
+            StudyItem(
+                language=key,
+                task="one",
+                prompt="abc",
+                content="defg",
+                share=0.5,
+                prompt_lexeme_count=1,
+                content_lexeme_count=1,
+            )
+            for key in languages
+        ),
+        "corpus": "test",
+        "corpus_digest": "d",
+        "lexer": "universal 1",
+        "process_count": process_count,
+        "block_count": 1,
+        "margin": 0.01,
+        "seed": 3,
+        "trace_step_count": 0,
+    }
+    return Plan(**{**facts, **more})
+
+
+def header_of(plan, unit, session=0, models=None, machine=MACHINE):
+    count = tuple(3 for _ in plan.items)
+    return Header(
+        process=unit.process,
+        session=session,
+        arms=unit.arms,
+        environment=machine,
+        models=models or tuple(MODEL for _ in unit.arms),
+        prompt_token_counts=tuple(count for _ in unit.arms),
+        content_token_counts=tuple(count for _ in unit.arms),
+    )
+
+
+def block_of(block, session=0, start=1_000):
+    samples = tuple(
+        Sample(arm=arm, host_ns=(start, start + 100 + arm, start + 150, start + 210), token_count=3)
+        for arm in block.order
+    )
+    return FinishedBlock(session=session, block=block, samples=samples)
+
+
+def measured(folder, plan):
+    create_study(folder, plan)
+    for unit in units(plan):
+        log = ProcessLog(folder, unit)
+        log.append(header_of(plan, unit))
+        for block in unit.blocks:
+            log.append(block_of(block))
+        log.append(End())
+    return folder
+
+
+def test_what_is_written_comes_back(tmp_path):
+    plan = plan_of("python", "go")
+    study = load_study(measured(tmp_path / "s", plan), units(plan), load_plan(tmp_path / "s"))
+    assert study.plan == plan
+    assert (study.finished_block_count, study.planned_block_count) == (4, 4)
+    assert len(study.samples) == 16
+    assert set(study.samples.prefill_ns.tolist()) == {100, 101}
+    assert study.samples.decode_ns.tolist() == [110 - arm for arm in study.samples.arm.tolist()]
+    assert study.samples.step_count.tolist() == [2] * 16
+    first = study.samples.step_start[5]
+    assert study.step_ns[first : first + 2].tolist() == [50 - study.samples.arm[5], 60]
+    assert study.samples.sm_clock_mhz is None  # nobody read a clock: absent, not 0
+    assert any(note.code == "samples-absent" for note in study.notes)
+
+
+def test_device_times_are_the_devices_and_issue_times_the_hosts(tmp_path):
+    plan = plan_of("python", process_count=1)
+    create_study(tmp_path / "s", plan)
+    unit = units(plan)[0]
+    log = ProcessLog(tmp_path / "s", unit)
+    log.append(header_of(plan, unit))
+    samples = tuple(
+        Sample(arm=arm, host_ns=(0, 10, 12, 14), device_ns=(5, 105, 155, 255), token_count=3)
+        for arm in unit.blocks[0].order
+    )
+    log.append(FinishedBlock(session=0, block=unit.blocks[0], samples=samples))
+    study = load_study(tmp_path / "s", units(plan), plan)
+    assert set(study.samples.prefill_ns.tolist()) == {100}
+    assert set(study.samples.decode_ns.tolist()) == {150}
+    assert set(study.samples.issue_ns.tolist()) == {4}
+
+
+def test_an_answer_that_ended_counts_only_its_own_tokens(tmp_path):
+    plan = plan_of("python", process_count=1, natural_token_count=5)
+    create_study(tmp_path / "s", plan)
+    unit = units(plan)[0]
+    natural = next(block for block in unit.blocks if block.mode is DecodeMode.NATURAL)
+    log = ProcessLog(tmp_path / "s", unit)
+    log.append(header_of(plan, unit))
+    samples = tuple(Sample(arm=arm, host_ns=(0, 10, 20, 30, 40), token_count=2, ended=True) for arm in natural.order)
+    log.append(FinishedBlock(session=0, block=natural, samples=samples))
+    study = load_study(tmp_path / "s", units(plan), plan)
+    assert study.samples.token_count.tolist() == [2, 2]
+    assert study.samples.decode_ns.tolist() == [10, 10]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 300])
+def test_a_line_that_was_cut_off_is_left_out_and_written_over(tmp_path, cut):
+    plan = plan_of("python", "go", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    unit = units(plan)[0]
+    file = folder / f"{unit.name}.jsonl"
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:2]) + lines[2][:cut])
+    log = ProcessLog(folder, unit)
+    assert log.finished == {unit.blocks[0].index}
+    assert not log.ended
+    log.append(block_of(unit.blocks[1]))
+    log.append(End())
+    assert file.read_bytes() == whole
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    plan = plan_of("python", "go", process_count=1)
+    create_study(tmp_path / "s", plan)
+    script = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_studies import *
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+plan = load_plan(folder)
+unit = units(plan)[0]
+log = ProcessLog(folder, unit)
+log.append(header_of(plan, unit))
+log.append(block_of(unit.blocks[0]))
+size = log.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, resource.RLIM_INFINITY))
+try:
+    log.append(block_of(unit.blocks[1]))
+except OutputError as error:
+    print(error)
+print(log.path.stat().st_size == size)
+"""
+    words = [sys.executable, "-c", script, str(tmp_path / "s"), str(Path(__file__).parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "every finished cell is kept, go on with --resume" in done.stdout
+    assert done.stdout.endswith("True\n")
+    assert len(load_study(tmp_path / "s", units(plan), plan).samples) == 4
+
+
+def test_a_second_session_of_a_process_is_said(tmp_path):
+    plan = plan_of("python", "go", process_count=1)
+    create_study(tmp_path / "s", plan)
+    unit = units(plan)[0]
+    for session in (0, 1):
+        log = ProcessLog(tmp_path / "s", unit)
+        log.append(header_of(plan, unit, session=session))
+        log.append(block_of(unit.blocks[session], session=session))
+    study = load_study(tmp_path / "s", units(plan), plan)
+    assert {note.code for note in study.notes} >= {"resumed", "unfinished"}
+    assert study.samples.session.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dtype": "bfloat16"}, "model.dtype is float32 for base and bfloat16 for base again"),
+        ({"attention": "eager"}, "model.attention is sdpa for base and eager for base again"),
+        ({"config_digest": "other"}, "model.config is c for base and other for base again"),
+    ],
+)
+def test_arms_that_differ_in_an_unexplained_key_are_refused(tmp_path, change, words):
+    plan = plan_of("python", process_count=1)
+    create_study(tmp_path / "s", plan)
+    unit = units(plan)[0]
+    log = ProcessLog(tmp_path / "s", unit)
+    log.append(header_of(plan, unit, models=(MODEL, replace(MODEL, **change))))
+    log.append(block_of(unit.blocks[0]))
+    with pytest.raises(InputError, match=words):
+        load_study(tmp_path / "s", units(plan), plan)
+    key = words.split()[0]
+    assert len(load_study(tmp_path / "s", units(plan), replace(plan, explained=(key,))).samples) == 4
+
+
+def test_processes_on_other_machines_or_weights_are_refused(tmp_path):
+    plan = plan_of("python")
+    for name, machine, models, words in (
+        ("a", replace(MACHINE, libraries=(("torch", "2.11.0"),)), None, "library.torch is 2.13.0 in process 0"),
+        ("b", MACHINE, (MODEL, replace(MODEL, weights_digest="x")), "base again: weights is w in process 0"),
+    ):
+        create_study(tmp_path / name, plan)
+        first, second = units(plan)
+        log = ProcessLog(tmp_path / name, first)
+        log.append(header_of(plan, first))
+        log.append(block_of(first.blocks[0]))
+        ProcessLog(tmp_path / name, second).append(header_of(plan, second, machine=machine, models=models))
+        with pytest.raises(InputError, match=words):
+            load_study(tmp_path / name, units(plan), plan)
+
+
+def test_a_damaged_study_is_refused_by_name(tmp_path):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    with pytest.raises(InputError, match="no such study folder"):
+        load_plan(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"plan\.json is missing"):
+        load_plan(tmp_path)
+    facts = json.loads((folder / "plan.json").read_text())
+    for change, words in (
+        ({"version": 9}, "version 9"),
+        ({"format": "other"}, "key 'format'"),
+        ({"arms": []}, "wants a base arm"),
+        ({"margin": "x"}, "margin"),
+    ):
+        (folder / "plan.json").write_text(json.dumps({**facts, **change}))
+        with pytest.raises(FileFormatError, match=words):
+            load_plan(folder)
+    (folder / "plan.json").write_text("{")
+    with pytest.raises(FileFormatError, match="no JSON object"):
+        load_plan(folder)
+
+
+def damaged_block(**change):
+    def damage(line):
+        return {**line, "block": {**line["block"], **change}}
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damaged_block(item=99), "an item or an arm that is not there"),
+        (damaged_block(order=[7, 7]), "an item or an arm that is not there"),
+        (damaged_block(order=[0]), "not those of its order"),
+        (lambda line: {**line, "session": 4}, "no header of its session 4"),
+        (lambda line: {**line, "samples": [{**s, "host_ns": [5, 4, 3]} for s in line["samples"]]}, "do not follow"),
+        (lambda _: {"type": "nonsense"}, "line 2"),
+        (lambda line: [line, line], "line 2"),
+    ],
+)
+def test_a_block_that_does_not_fit_is_refused(tmp_path, damage, words):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    file = folder / f"{units(plan)[0].name}.jsonl"
+    lines = file.read_text().splitlines()
+    lines[1] = json.dumps(damage(json.loads(lines[1])))
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(FileFormatError, match=words):
+        load_study(folder, units(plan), plan)
+
+
+def test_a_study_in_work_is_locked(tmp_path):
+    folder = tmp_path / "s"
+    create_study(folder, plan_of("python"))
+    with locked(folder), pytest.raises(InputError, match="another tokprof is measuring"), locked(folder):
+        pass
+
+
+def test_an_existing_folder_is_not_written_into(tmp_path):
+    create_study(tmp_path / "s", plan_of("python"))
+    with pytest.raises(OutputError, match="pass --resume"):
+        create_study(tmp_path / "s", plan_of("python"))
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="choose another --out"):
+        create_study(tmp_path / "t", plan_of("python"))
