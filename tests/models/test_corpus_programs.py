@@ -1,0 +1,88 @@
+"""Every program of the parallel corpus prints what its task expects, wherever its language can be run."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CORPUS = Path(__file__).resolve().parents[2] / "models" / "corpus"
+TASKS = sorted(folder.name for folder in CORPUS.iterdir())
+
+# Language: what brings its tools in Debian 12 (or elsewhere, where it says so), then the command lines, the last of which
+# prints. {source} is the program, {out} the path of something that a command makes.
+COMMANDS = {
+    "c": ("gcc", "gcc -std=c17 -Wall -Wextra -Werror -o {out} {source}", "{out}"),
+    "cpp": ("g++", "g++ -std=c++17 -Wall -Wextra -Werror -o {out} {source}", "{out}"),
+    "go": ("golang-go", "go build -o {out} {source}", "{out}"),
+    "haskell": ("ghc", "runghc {source}"),
+    "java": ("default-jdk-headless", "java {source}"),
+    "javascript": ("nodejs", "node {source}"),
+    "lua": ("lua5.4", "lua5.4 {source}"),
+    "ocaml": ("ocaml", "ocaml {source}"),
+    "perl": ("perl", "perl {source}"),
+    "php": ("php-cli", "php {source}"),
+    "python": ("python3", f"{shlex.quote(sys.executable)} {{source}}"),
+    "ruby": ("ruby", "ruby -w {source}"),
+    "rust": ("rustc", "rustc --edition 2021 -o {out} {source}", "{out}"),
+    "typescript": ("node-typescript", "tsc --strict --target es2020 --outFile {out}.js {source}", "node {out}.js"),
+}
+
+# Languages whose programs nobody has run, and why.
+NOT_RUN: dict[str, str] = {}
+
+
+def programs(language: str) -> dict[str, Path]:
+    return {task: next((CORPUS / task).glob(f"{language}.*")) for task in TASKS}
+
+
+def expected() -> dict[str, str]:
+    return {task: (CORPUS / task / "expected.txt").read_text(encoding="utf-8") for task in TASKS}
+
+
+def printed(language: str, out: Path) -> dict[str, str]:
+    """Run a language's programs; a failed command's complaint stands where its output would."""
+    results = {}
+    for task, source in programs(language).items():
+        for command in COMMANDS[language][1:]:
+            words = [word.format(source=source, out=out) for word in shlex.split(command)]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=out.parent)
+            results[task] = done.stdout if done.returncode == 0 else f"{words} failed\n{done.stdout}{done.stderr}"
+            if done.returncode != 0:
+                break
+    return results
+
+
+def test_python_prints_what_is_expected(tmp_path: Path) -> None:
+    assert printed("python", tmp_path / "program") == expected()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", sorted(COMMANDS.keys() - {"python"}))
+def test_programs_print_what_is_expected(language: str, tmp_path: Path) -> None:
+    package, *commands = COMMANDS[language]
+    tools = [shlex.split(command)[0] for command in commands]
+    for tool in tools:
+        if not tool.startswith("{") and shutil.which(tool) is None:
+            pytest.skip(f"no {tool} here: apt-get install {package}")
+    assert printed(language, tmp_path / "program") == expected()
+
+
+def test_every_task_is_solved_in_every_language_that_is_run_or_said_not_to_be() -> None:
+    solved = {task: sorted(path.stem for path in (CORPUS / task).iterdir() if path.suffix != ".txt") for task in TASKS}
+    assert len(TASKS) >= 12
+    assert solved == dict.fromkeys(TASKS, sorted(COMMANDS.keys() | NOT_RUN.keys()))
+    assert not COMMANDS.keys() & NOT_RUN.keys()
+
+
+def test_programs_are_plain_text_of_the_same_size() -> None:
+    for path in sorted(CORPUS.glob("*/*")):
+        text = path.read_text(encoding="utf-8")
+        assert text.endswith("\n"), path
+        assert not text.endswith("\n\n"), path
+        assert "\r" not in text, path
+        assert all(line == line.rstrip() for line in text.splitlines()), path
+        assert text.isascii() or path.stem == "uiua", path
+        assert path.name == "expected.txt" or 8 <= text.count("\n") <= 90, path
