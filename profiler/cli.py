@@ -9,6 +9,7 @@ import typer
 from tokprof.profiler.commands.analyze import analyze, compare
 from tokprof.profiler.commands.attribute import attribute
 from tokprof.profiler.commands.env import env
+from tokprof.profiler.commands.fertility import fertility
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
@@ -49,6 +50,7 @@ app.command()(show)
 app.command()(analyze)
 app.command()(compare)
 app.command()(attribute)
+app.command()(fertility)
 app.command()(env)
 app.add_typer(models, name="models")
 app.command("open")(open_)

@@ -385,8 +385,8 @@ def _notes(corpus: Corpus, pivot: str, unlexed: set[str]) -> Iterator[Note]:
     if corpus.tasks and 0 < few < 8:
         yield Note(
             code="few-tasks",
-            message=f"{few} {'tasks are' if few != 1 else 'task is'} few: the intervals hold for tasks like these",
-            advice="a corpus of more tasks narrows them",
+            message=f"{few} tasks are few to tell from" if few > 1 else "one task gives no interval",
+            advice="a corpus of more tasks tells more",
         )
     if unlexed:
         yield Note(

