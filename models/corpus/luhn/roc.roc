@@ -4,12 +4,10 @@
 luhn_sum : List(U8) -> U64
 luhn_sum = |digits| {
 	var $total = 0
-	var $position = 0
-	for digit in digits.iter_rev() {
-		doubled = if $position % 2 == 1 { digit * 2 } else { digit }
+	for (digit, position) in digits.rev().map_with_index(|d, index| (d, index)) {
+		doubled = if position % 2 == 1 { digit * 2 } else { digit }
 		added = if doubled > 9 { doubled - 9 } else { doubled }
 		$total = $total + added.to_u64()
-		$position = $position + 1
 	}
 	$total
 }
