@@ -11,7 +11,7 @@ import pytest
 CORPUS = Path(__file__).resolve().parents[2] / "models" / "corpus"
 TASKS = sorted(folder.name for folder in CORPUS.iterdir())
 
-# Language: what brings its tools in Debian 12 (or elsewhere, where it says so), then the command lines, the last of which
+# Language: Debian 12's package with its tools (or what else brings them), then the command lines, the last of which
 # prints. {source} is the program, {out} the path of something that a command makes.
 COMMANDS = {
     "c": ("gcc", "gcc -std=c17 -Wall -Wextra -Werror -o {out} {source}", "{out}"),
