@@ -33,12 +33,12 @@ COMMANDS = {
 # Languages that no package of Debian 12 runs, and how their programs were checked instead.
 NOT_RUN: dict[str, str] = {
     "gleam": "read by its tree-sitter grammar, types not checked",
-    "hare": "read by its tree-sitter grammar of 2024 but for the newer for-each loops, types not checked",
+    "hare": "read by a tree-sitter grammar that lacks for-each loops, with these replaced; types not checked",
     "janet": "read by its tree-sitter grammar; a small evaluator of the forms in use printed what is expected",
     "koka": "written beside its standard library's source, read by no tool",
     "odin": "read by its tree-sitter grammar, types not checked",
     "roc": "in the syntax of its 2026 compiler, written beside its builtins' source, read by no tool",
-    "wren": "Wren 0.4 in jupyterlite-xeus-wren of PyPI (WebAssembly under node) printed what is expected",
+    "wren": "Wren in jupyterlite-xeus-wren 0.2.1 of PyPI (WebAssembly under node) printed what is expected",
 }
 
 
