@@ -415,8 +415,8 @@ def _headline(report: Fertility, found: TokenizerFertility) -> str:
         f"({first.name}) times the tokens of {display_name(report.pivot)}"
     ]
     if found.verbosity_share is not None:
-        words.append(f"; how much a language has to say explains {found.verbosity_share:.0%} of that spread")
-    words += [f"; per lexeme, {_labelled(group)} {percent(group.premium)}" for group in found.classes]
+        words.append(f"; verbosity explains {100 * found.verbosity_share:.0f} % of that spread")
+    words += [f"; per lexeme {_labelled(group)} {percent(group.premium)}" for group in found.classes]
     return "".join(words) + "."
 
 

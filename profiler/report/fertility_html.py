@@ -1,4 +1,4 @@
-"""The page of ``tokprof fertility``: one self-contained HTML file with the picture, drawn by bokeh, and every figure."""
+"""The page of ``tokprof fertility``: one self-contained HTML file, its picture drawn by bokeh, with every figure."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -11,6 +11,7 @@ from tokprof.profiler.errors import MeasurementError, new_file
 
 # Okabe and Ito's palette: told apart in every common kind of colour blindness, and by place within a row besides.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 SEEN = ("trained", "named")
 ROW_PIXELS, TOKENIZER_PIXELS = 12, 9
 TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 10.0)
@@ -37,17 +38,18 @@ def write_fertility_page(report: Fertility, path: Path) -> None:
     """
     try:
         from bokeh.embed import components
-        from bokeh.resources import INLINE
+        from bokeh.resources import Resources
     except ImportError as error:
         raise MeasurementError("the picture needs bokeh; pip install 'tokprof[report]'") from error
     script, picture = components(_picture(report))
     page = _PAGE.format(
-        head=INLINE.render(),
+        head=Resources(mode="inline", components=["bokeh"]).render(),
         corpus=escape(report.corpus),
         facts=escape(f"digest {report.corpus_digest} · lexer: {report.lexer}"),
         sentences="".join(f"<p>{_sentence(words)}</p>" for words in headlines(report)),
         key=_key(report),
         picture=picture,
+        reading=_READING[report.pivot is not None],
         tables="".join(_tables(report)),
         notes="".join(f"<li>{escape(note.message)}; {escape(note.advice)}</li>" for note in report.notes),
         script=script,
@@ -104,6 +106,7 @@ def _figure(report: Fertility, panel: Panel, order: list[str], height: int, *, l
     )
     plot.title.text_font_size = "13px"
     plot.title.text_color = "#1a1c1e"
+    plot.title.text_font = plot.axis.major_label_text_font = FONT
     plot.hbar(
         y=list(range(0, len(order), 2)),
         height=1.0,
@@ -229,6 +232,12 @@ def _tables(report: Fertility) -> list[str]:
     return parts
 
 
+_READING = {
+    True: "Dots are ratios of sums over the tasks that a language shares with the pivot; lines are 95 % intervals with "
+    "the task as sampling unit. Parity is exactly verbosity times premium.",
+    False: "Dots are ratios of sums; lines are 95 % intervals with the task, or the file where no tasks are named, as "
+    "sampling unit.",
+}
 _COLUMNS = (
     "language", "training", "tokens/kB", "tokens/lexeme", "parity", "median", "verbosity", "premium", "tab", "newline",
     "byte fallback", "Rényi efficiency", "bytes",
@@ -245,12 +254,16 @@ def _row(f: LanguageFertility, pivot: str | None) -> str:
         optional(f.premium, percent),
     ]  # fmt: skip
     cells = [
-        _interval(f.tokens_per_kb), optional(f.tokens_per_lexeme), *against, f"{f.tab_share:.1%}",
-        f"{f.newline_share:.1%}", f"{f.byte_fallback_share:.1%}", f"{f.renyi_efficiency:.3f}", f"{f.byte_count:,}",
+        _interval(f.tokens_per_kb), optional(f.tokens_per_lexeme), *against, _share(f.tab_share),
+        _share(f.newline_share), _share(f.byte_fallback_share), f"{f.renyi_efficiency:.3f}", f"{f.byte_count:,}",
     ]  # fmt: skip
     training = f'<td title="{escape(f"{f.exposure.evidence}: {f.exposure.source}")}">{escape(f.exposure.label)}</td>'
     figures = "".join(f"<td>{cell}</td>" for cell in cells)
     return f"<tr{' class=pivot' if itself else ''}><td>{escape(f.name)}</td>{training}{figures}</tr>"
+
+
+def _share(share: float) -> str:
+    return "–" if share == 0 else f"{share:.1%}"
 
 
 _PAGE = """<!doctype html>
@@ -263,19 +276,19 @@ _PAGE = """<!doctype html>
 <title>tokprof fertility</title>
 <link rel="icon" href="data:,">
 <style>
-body {{ margin: 0 auto; max-width: 1280px; padding: 20px 28px 60px; background: #fff; color: #1a1c1e;
+body {{ margin: 0 auto; max-width: 1360px; padding: 20px 28px 60px; background: #fff; color: #1a1c1e;
   font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }}
 h1 {{ font-size: 20px; font-weight: 600; margin: 0 0 2px; overflow-wrap: anywhere; }}
 h2 {{ font-size: 14px; font-weight: 600; margin: 26px 0 4px; }}
 small, .soft {{ color: #5c636b; font-weight: 400; }}
 p {{ max-width: 78em; margin: 6px 0; }}
 .key {{ display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 16px 0 6px; }}
-.key i {{ display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px; border: 2px solid transparent;
-  box-sizing: border-box; }}
+.key i {{ display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px;
+  border: 2px solid transparent; box-sizing: border-box; }}
 .key .full {{ background: #5c636b; }} .key .hollow {{ border-color: #5c636b; }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
-th, td {{ text-align: right; padding: 2px 9px; white-space: nowrap; }}
+th, td {{ text-align: right; padding: 2px 7px; white-space: nowrap; }}
 th {{ font-weight: 600; border-bottom: 1px solid #d9dde2; }}
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
 tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; }}
@@ -288,8 +301,7 @@ tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; 
 {sentences}
 <div class="key">{key}</div>
 {picture}
-<p class="soft">Dots are ratios of sums over the tasks; lines are 95 % intervals with the task as sampling unit. Parity is
-exactly verbosity times premium. Point at a dot for its figures, at a word under “training” for its source.</p>
+<p class="soft">{reading} Point at a dot for its figures, at a word under “training” for its source.</p>
 {tables}
 <ul class="soft">{notes}</ul>
 {script}
