@@ -15,10 +15,10 @@ from typing import Any
 
 from tokprof.models.errors import ModelError
 from tokprof.models.languages import language_key, language_of_extension
-from tokprof.models.synthetic import to_saxlur
+from tokprof.models.synthetic import to_tazmus
 
 BUILT_IN = "tokprof's parallel corpus"
-SYNTHETIC = "saxlur"
+SYNTHETIC = "tazmus"
 STREAMED_BYTE_COUNT = 50_000_000  # of a hub's data set: the texts taken end here
 STREAMED_ROW_COUNT = 200_000  # ... and the rows looked at
 
@@ -143,7 +143,7 @@ def _built_in() -> Iterator[Item]:
     for item in _folder(Path(__file__).with_name("corpus")):
         yield item
         if item.language == "python":
-            yield Item(task=item.task, language=SYNTHETIC, text=to_saxlur(item.text), name=f"{item.name} in Saxlur")
+            yield Item(task=item.task, language=SYNTHETIC, text=to_tazmus(item.text), name=f"{item.name} in Tazmus")
 
 
 def _folder(root: Path) -> Iterator[Item]:

@@ -1,7 +1,7 @@
-"""Saxlur: a programming language that no model can have read, made from Python one lexeme at a time.
+"""Tazmus: a programming language that no model can have read, made from Python one lexeme at a time.
 
 Every word outside strings and comments becomes another word by a substitution of its letters (vowels for vowels, so
-that words stay pronounceable: ``python`` is ``saxlur``, ``def`` is ``hij``), and every sign another sign of its kind.
+that words stay pronounceable: ``python`` is ``tazmus``, ``def`` is ``jik``), and every sign another sign of its kind.
 White space, numbers, strings and comments stay. The mapping is one to one, so a program keeps its lines, its lexemes
 and its bytes; what a tokenizer spends more on it than on Python is the price of unknown words and nothing else.
 """
@@ -15,7 +15,7 @@ _RINGS = ("([{", ")]}", ",;", "=:+-*/%<>!&|^~@")
 
 
 def _mapping() -> dict[int, int]:
-    shifts = [(_VOWELS, 1), (_VOWELS.upper(), 1), (_CONSONANTS, 3), (_CONSONANTS.upper(), 3), *((r, 1) for r in _RINGS)]
+    shifts = [(_VOWELS, 1), (_VOWELS.upper(), 1), (_CONSONANTS, 4), (_CONSONANTS.upper(), 4), *((r, 1) for r in _RINGS)]
     return {ord(sign): ord(ring[(i + by) % len(ring)]) for ring, by in shifts for i, sign in enumerate(ring)}
 
 
@@ -31,14 +31,14 @@ _KEPT = re.compile(
 )
 
 
-def to_saxlur(python: str) -> str:
-    """Return a Python program in Saxlur."""
+def to_tazmus(python: str) -> str:
+    """Return a Python program in Tazmus."""
     return _outside(python, _FORTH)
 
 
-def from_saxlur(saxlur: str) -> str:
-    """Return the Python program that became this one: the inverse of :func:`to_saxlur`, for any text."""
-    return _outside(saxlur, _BACK)
+def from_tazmus(tazmus: str) -> str:
+    """Return the Python program that became this one: the inverse of :func:`to_tazmus`, for any text."""
+    return _outside(tazmus, _BACK)
 
 
 def _outside(text: str, mapping: dict[int, int]) -> str:

@@ -44,6 +44,7 @@ def write_fertility_page(report: Fertility, path: Path) -> None:
     script, picture = components(_picture(report))
     page = _PAGE.format(
         head=Resources(mode="inline", components=["bokeh"]).render(),
+        title="What the same tasks cost in tokens" if report.pivot else "What code costs in tokens",
         corpus=escape(report.corpus),
         facts=escape(f"digest {report.corpus_digest} · lexer: {report.lexer}"),
         sentences="".join(f"<p>{_sentence(words)}</p>" for words in headlines(report)),
@@ -296,7 +297,7 @@ tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; 
 {head}
 </head>
 <body>
-<h1>What the same tasks cost in tokens</h1>
+<h1>{title}</h1>
 <div class="soft">{corpus} · {facts}</div>
 {sentences}
 <div class="key">{key}</div>
