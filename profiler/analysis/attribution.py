@@ -1,0 +1,366 @@
+"""Divide the difference of two states' times among what differs: exact splits, and a model of one item's time.
+
+A state is a model with its tokenizer on one machine: base and tuned, for example. Three ways to divide, all exact:
+factors of a product by logarithms, sums of products by the logarithmic mean (Ang 2005, LMDI-I), and the time model by
+Shapley values (every order in which the factors can change counts alike). What the model does not explain is the
+residual and is always there. Times are in seconds.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tokprof.profiler.record import Array, Note
+
+Value = float | Array
+"""One number, or an array of processes (or items) that broadcasts against the others."""
+
+
+# ---------------------------------------------------------------------------------------------------- exact splits
+
+
+def log_mean(x: npt.ArrayLike, y: npt.ArrayLike) -> Any:
+    """Return the logarithmic mean of positive numbers, (x - y) / ln(x / y), and x where they are equal."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    low, high = np.minimum(x, y), np.maximum(x, y)
+    excess = (high - low) / low  # exact to rounding even where both are close, hence log1p
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(excess > 0, (high - low) / np.log1p(excess), low)[()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeSplit:
+    """ln(T1 / T0) of decoding one task, in parts that sum to it with no residual."""
+
+    verbosity: Value  # ln of lexemes per task
+    fertility: Value  # ln of tokens per lexeme
+    steps: Value  # ln of decode steps per token
+    step_cost: Value  # ln of seconds per decode step
+    total: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded:
+    """What one state decoded, summed over its tasks. Fields broadcast: one number or one per process or language."""
+
+    task_count: Value
+    lexeme_count: Value
+    token_count: Value  # N_out
+    step_count: Value  # M, the decode steps that have a predecessor
+    decode_s: Value
+
+
+def split_decode(state0: Decoded, state1: Decoded) -> DecodeSplit:
+    """Split ln(T1 / T0), T = decode seconds per task = lexemes/task · tokens/lexeme · steps/token · seconds/step."""
+
+    def change(above: str, below: str) -> Any:
+        ratios = [np.asarray(getattr(s, above), dtype=np.float64) / getattr(s, below) for s in (state0, state1)]
+        return np.log(ratios[1] / ratios[0])
+
+    return DecodeSplit(
+        verbosity=change("lexeme_count", "task_count"),
+        fertility=change("token_count", "lexeme_count"),
+        steps=change("step_count", "token_count"),
+        step_cost=change("decode_s", "step_count"),
+        total=change("decode_s", "task_count"),
+    )
+
+
+def additive_log_shares(parts0: npt.ArrayLike, parts1: npt.ArrayLike) -> Array:
+    """Return each part's share of ln(T1 / T0) where T is the sum of its parts, for example prefill and decode.
+
+    The last axis holds the parts. Shares are (T_p1 - T_p0) / L(T1, T0) and sum to ln(T1 / T0).
+    """
+    x, y = np.asarray(parts0, dtype=np.float64), np.asarray(parts1, dtype=np.float64)
+    return (y - x) / np.asarray(log_mean(y.sum(axis=-1), x.sum(axis=-1)))[..., None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DivisiaSplit:
+    """The difference of a sum of products, per item and factor; all of it sums to the difference."""
+
+    effect: Array  # (..., items, factors); 0 where an item is present in one state only
+    item_set: Array  # (..., items): of items present in one state only, "kernel set" where the items are kernels
+
+
+def log_mean_divisia(factors0: npt.ArrayLike, factors1: npt.ArrayLike) -> DivisiaSplit:
+    """Split the difference of y = sum over items of the product of an item's factors, each of shape (..., items, n).
+
+    An item is absent from a state where a factor of it is 0 there; it then goes wholly to the item set.
+    """
+    x, y = np.asarray(factors0, dtype=np.float64), np.asarray(factors1, dtype=np.float64)
+    product0, product1 = x.prod(axis=-1), y.prod(axis=-1)
+    both = (product0 > 0) & (product1 > 0)
+    mean = np.asarray(log_mean(np.where(both, product1, 1.0), np.where(both, product0, 1.0)))
+    ratio = np.log(np.where(both[..., None], y, 1.0) / np.where(both[..., None], x, 1.0))
+    return DivisiaSplit(
+        effect=np.where(both[..., None], mean[..., None] * ratio, 0.0),
+        item_set=np.where(both, 0.0, product1 - product0),
+    )
+
+
+# ------------------------------------------------------------------------------------------------- model of the time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimeModel:
+    """Time of one item: prefill of N_in tokens, then M = N_out - 1 decode steps at contexts N_in + 1 ... N_in + M.
+
+    T = (p0 + p1 N_in + p2 N_in²) (f0 / f)^eps_prefill
+    + [(a + l) M + b (M N_in + M (M + 1) / 2)] (f0 / f)^eps_decode + g (M + 1)
+
+    What was not measured is ``None`` and stays out of the sum: a CPU has no ``gap_s``. ``adapter_s=None`` says that
+    there is no adapter kept apart.
+    """
+
+    prefill_s: Value = 0.0  # p0
+    prefill_token_s: Value = 0.0  # p1, per token
+    prefill_token2_s: Value = 0.0  # p2, per token squared
+    step_s: Value  # a, per decode step
+    context_s: Value | None = None  # b, per decode step and token of context
+    adapter_s: Value | None = None  # l, per decode step
+    gap_s: Value | None = None  # g, the host's gap per step; ``step_s`` is then without it
+    clock_mhz: Value | None = None  # f, of the SMs
+    reference_clock_mhz: float | None = None  # f0, at which the costs above hold
+    prefill_elasticity: float = 1.0
+    decode_elasticity: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.clock_mhz is None) is not (self.reference_clock_mhz is None):
+            raise ValueError("clock_mhz and reference_clock_mhz are given together or not at all")
+
+    def prefill_time(self, n_in: Value) -> Any:
+        """Return the seconds of prefill, without a host gap."""
+        cost = self.prefill_s + self.prefill_token_s * n_in + self.prefill_token2_s * n_in * n_in
+        return cost * self._slowness(self.prefill_elasticity)
+
+    def time(self, n_in: Value, n_out: Value) -> Any:
+        """Return the seconds of items of so many tokens; everything broadcasts."""
+        steps = n_out - 1
+        decode = (self.step_s + (0.0 if self.adapter_s is None else self.adapter_s)) * steps
+        if self.context_s is not None:
+            decode = decode + self.context_s * (steps * n_in + steps * (steps + 1) / 2)
+        gaps = 0.0 if self.gap_s is None else self.gap_s * (steps + 1)
+        return self.prefill_time(n_in) + decode * self._slowness(self.decode_elasticity) + gaps
+
+    def beside(self, without_adapter: "TimeModel") -> "TimeModel":
+        """Return this model, of a state with an adapter, so that its extra cost per step is the adapter's.
+
+        ``without_adapter`` is the same state merged, or the base: what a step costs there is not the adapter.
+        """
+        return replace(self, step_s=without_adapter.step_s, adapter_s=self.step_s - without_adapter.step_s)
+
+    def _slowness(self, elasticity: float) -> Any:
+        if self.clock_mhz is None or self.reference_clock_mhz is None:
+            return 1.0
+        return (self.reference_clock_mhz / np.asarray(self.clock_mhz)) ** elasticity
+
+
+class Factor(StrEnum):
+    """What a difference of two states is divided among."""
+
+    N_IN = "N_in"
+    N_OUT = "N_out"
+    PREFILL_COST = "prefill cost"
+    STEP_COST = "step cost"
+    CONTEXT_COST = "context cost"
+    ADAPTER = "adapter"
+    CLOCK = "clock"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class State:
+    """A model of the time and the items it is asked about; ``n_in`` and ``n_out`` are tokens, shape (..., items)."""
+
+    model: TimeModel
+    n_in: Value
+    n_out: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShapleySplit:
+    """The effect of each factor in seconds, beside the model's times and those observed; state 1 minus state 0."""
+
+    factors: tuple[Factor, ...]
+    effect_s: Array  # (factors, ...)
+    model0_s: Array
+    model1_s: Array
+    observed0_s: Array | None = None
+    observed1_s: Array | None = None
+
+    @property
+    def residual_s(self) -> Any:
+        """What the model leaves of the observed difference: (T1 - model1) - (T0 - model0); ``None`` if not observed."""
+        if self.observed0_s is None or self.observed1_s is None:
+            return None
+        return (self.observed1_s - self.model1_s) - (self.observed0_s - self.model0_s)
+
+    def log_shares(self) -> Array:
+        """Return each factor's share of ln(T1 / T0), shape (factors, ...): effect / L(T1, T0), of the observed times.
+
+        With :meth:`residual_log_share` they sum to ln(T1 / T0). Without observed times T is the model's.
+        """
+        return self.effect_s / self._mean()
+
+    def residual_log_share(self) -> Any:
+        """Return the residual's share of ln(T1 / T0); ``None`` if no times were observed."""
+        residual = self.residual_s
+        return None if residual is None else residual / self._mean()
+
+    def summed(self, axis: int = -1) -> "ShapleySplit":
+        """Return the split of the sum over an axis of the items or processes (counted without the factors' axis)."""
+        whole = {
+            f.name: None if value is None else np.sum(value, axis=axis if axis < 0 else axis + (f.name == "effect_s"))
+            for f in fields(self)
+            if f.name != "factors"
+            for value in [getattr(self, f.name)]
+        }
+        return replace(self, **whole)
+
+    def of(self, factor: Factor) -> Array | None:
+        """Return the effect of one factor in seconds; ``None`` if it is absent."""
+        return self.effect_s[self.factors.index(factor)] if factor in self.factors else None
+
+    def _mean(self) -> Any:
+        if self.observed0_s is None or self.observed1_s is None:
+            return log_mean(self.model1_s, self.model0_s)
+        return log_mean(self.observed1_s, self.observed0_s)
+
+
+def shapley_values(values: npt.ArrayLike) -> Array:
+    """Return the Shapley values of n factors from all 2^n coalitions: shape (2^n, ...) gives (n, ...).
+
+    Entry S holds the value with factor i in state 1 where bit i of S is set, else in state 0 (Shapley 1953).
+    """
+    v = np.asarray(values, dtype=np.float64)
+    n = v.shape[0].bit_length() - 1
+    if v.shape[0] != 1 << n:
+        raise ValueError(f"{v.shape[0]} coalitions are no power of two")
+    coalition = np.arange(1 << n)
+    size = np.array([int(s).bit_count() for s in coalition])
+    result = np.empty((n, *v.shape[1:]))
+    weight = np.array([1 / (n * math.comb(n - 1, k)) for k in range(n)])
+    for i in range(n):
+        without = coalition[(coalition >> i) & 1 == 0]
+        result[i] = np.tensordot(weight[size[without]], v[without | (1 << i)] - v[without], axes=1)
+    return result
+
+
+def shapley(
+    state0: State, state1: State, observed0_s: Value | None = None, observed1_s: Value | None = None
+) -> ShapleySplit:
+    """Divide the difference of two states' times among the factors that both have.
+
+    Parameters and tokens broadcast, so many items and processes are divided at once: fields of shape (processes, 1)
+    and tokens of shape (items,) give effects of shape (factors, processes, items).
+
+    Raises
+    ------
+    ValueError
+        A factor was measured in one state only (an adapter may be in one only), or the reference clocks or the
+        elasticities differ.
+    """
+    states = (state0, state1)
+    m0, m1 = state0.model, state1.model
+    for name in ("context_s", "gap_s", "clock_mhz"):
+        if (getattr(m0, name) is None) is not (getattr(m1, name) is None):
+            raise ValueError(f"{name} was measured in one of the two states only")
+    for name in ("reference_clock_mhz", "prefill_elasticity", "decode_elasticity"):
+        if getattr(m0, name) != getattr(m1, name):
+            raise ValueError(f"{name} differs: {getattr(m0, name)} and {getattr(m1, name)}")
+    names = {
+        Factor.PREFILL_COST: ("prefill_s", "prefill_token_s", "prefill_token2_s"),
+        Factor.STEP_COST: ("step_s",),
+        Factor.CONTEXT_COST: ("context_s",),
+        Factor.ADAPTER: ("adapter_s",),
+        Factor.CLOCK: ("clock_mhz",),
+        Factor.GAP: ("gap_s",),
+    }
+    present = {factor: own for factor, own in names.items() if any(getattr(m, own[0]) is not None for m in (m0, m1))}
+    factors = (Factor.N_IN, Factor.N_OUT, *present)
+    shape = np.broadcast_shapes(
+        *(np.shape(x) for s in states for x in (s.n_in, s.n_out)),
+        *(
+            np.shape(getattr(m, name))
+            for m in (m0, m1)
+            for own in present.values()
+            for name in own
+            if getattr(m, name) is not None
+        ),
+    )
+    coalition = np.arange(1 << len(factors)).reshape(-1, *([1] * len(shape)))
+
+    def chosen(factor: Factor, value0: Value | None, value1: Value | None) -> Array:
+        of = [np.asarray(0.0 if v is None else v, dtype=np.float64) for v in (value0, value1)]
+        return np.where((coalition >> factors.index(factor)) & 1 == 1, of[1], of[0])
+
+    mixed = replace(
+        m0,
+        **{name: chosen(f, getattr(m0, name), getattr(m1, name)) for f, own in present.items() for name in own},
+    )
+    times = np.broadcast_to(
+        mixed.time(chosen(Factor.N_IN, state0.n_in, state1.n_in), chosen(Factor.N_OUT, state0.n_out, state1.n_out)),
+        (1 << len(factors), *shape),
+    )
+    observed = [
+        None if t is None else np.broadcast_to(np.asarray(t, dtype=np.float64), shape)
+        for t in (observed0_s, observed1_s)
+    ]
+    return ShapleySplit(
+        factors=factors,
+        effect_s=shapley_values(times),
+        model0_s=times[0],
+        model1_s=times[-1],
+        observed0_s=observed[0],
+        observed1_s=observed[1],
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ fitting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimeFit:
+    """A time model fitted to samples, and what had to be left out of it."""
+
+    model: TimeModel
+    prefill_terms: int  # 3: p0 + p1 N + p2 N²; 2: p0 + p1 N; 1: p1 N
+    prefill_scatter: Value  # relative: robust standard deviation of prefill times around the model
+    step_scatter: Value
+    notes: tuple[Note, ...] = ()
+
+
+def fit_time_model(
+    n_in: npt.ArrayLike,
+    prefill_s: npt.ArrayLike,
+    context: npt.ArrayLike,
+    step_s: npt.ArrayLike,
+    *,
+    prefill_terms: int | None = None,
+    gap_s: float | None = None,
+    clock_mhz: float | None = None,
+    reference_clock_mhz: float | None = None,
+    prefill_elasticity: float = 1.0,
+    decode_elasticity: float = 1.0,
+) -> TimeFit:
+    """Fit the time model to one state's samples in one process, robustly (Huber's M-estimate of relative errors).
+
+    ``n_in`` and ``prefill_s`` hold one entry per prefill, ``context`` and ``step_s`` one per decode step, where
+    ``context`` counts the tokens the step attends to, N_in + i at step i >= 1. Prefill and step times may have leading
+    axes, (..., samples), of processes with the same items; the model's fields then have these axes. A gap or a clock is
+    taken out of the times, so that the model gives them back.
+
+    ``prefill_terms`` forces the form of prefill; two states that are compared should have the same. Without it the
+    fullest form whose terms the samples tell apart and whose time grows with N_in is taken, and a note says which.
+
+    Raises
+    ------
+    ValueError
+        There are no samples, or a time is not positive and finite.
+    """
+    raise NotImplementedError
