@@ -33,7 +33,7 @@ ALLOWED = {
     "studies": {"errors", "record", "environment", "sensors"},
     "sensors": {"errors", "record"},
     "trace": {"errors", "record", "store"},
-    "analysis": {"errors", "record", "studies", "trace"},
+    "analysis": {"models", "errors", "record", "studies", "trace"},
     "measure": {"models", "errors", "record", "store", "studies", "environment", "sensors", "trace", "analysis"},
     "report": {"errors", "record", "studies", "trace", "analysis"},
     "commands": ROOMS | {"commands"},

@@ -5,7 +5,6 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokprof.models.languages import display_name
 from tokprof.profiler.analysis.fertility import Fertility, LanguageFertility, Ratio, headlines, percent
 from tokprof.profiler.errors import MeasurementError, new_file
 
@@ -65,7 +64,7 @@ def _panels(report: Fertility) -> list[Panel]:
             Panel("tokens per kB", lambda f: f.tokens_per_kb, (), lambda v: f"{v:g}"),
             Panel("tokens per lexeme", lambda f: f.tokens_per_lexeme, TICKS, lambda v: f"{v:g}"),
         ]
-    pivot = display_name(report.pivot)
+    pivot = next(f.name for f in report.tokenizers[0].languages if f.language == report.pivot)
     return [
         Panel(f"Parity: tokens for the same tasks, {pivot} = 1", lambda f: f.parity, TICKS, lambda v: f"{v:g}"),
         Panel("= Verbosity: lexemes", lambda f: f.verbosity, TICKS, lambda v: f"{v:g}", once=True),
@@ -154,7 +153,8 @@ def _figure(report: Fertility, panel: Panel, order: list[str], height: int, *, l
         ]
         tips += [] if panel.once else [("tokenizer", "@tokenizer"), ("training", "@label")]
         plot.add_tools(HoverTool(renderers=[dots], tooltips=tips))
-    names = {i: display_name(language) for i, language in enumerate(order)}
+    written = {f.language: f.name for f in report.tokenizers[0].languages}
+    names = {i: written[language] for i, language in enumerate(order)}
     plot.yaxis.ticker = FixedTicker(ticks=list(names))
     plot.yaxis.major_label_overrides = names
     plot.yaxis.major_label_text_font_size = "12.5px" if labels else "0px"
