@@ -20,6 +20,7 @@ COMMANDS = {
     "haskell": ("ghc", "runghc {source}"),
     "java": ("default-jdk-headless", "java {source}"),
     "javascript": ("nodejs", "node {source}"),
+    "kotlin": ("kotlin", "kotlinc {source} -include-runtime -d {out}.jar", "java -jar {out}.jar"),
     "lua": ("lua5.4", "lua5.4 {source}"),
     "ocaml": ("ocaml", "ocaml {source}"),
     "perl": ("perl", "perl {source}"),
@@ -27,11 +28,13 @@ COMMANDS = {
     "python": ("python3", f"{shlex.quote(sys.executable)} {{source}}"),
     "ruby": ("ruby", "ruby -w {source}"),
     "rust": ("rustc", "rustc --edition 2021 -o {out} {source}", "{out}"),
+    "scala": ("scala", "scala -nc {source}"),
     "typescript": ("node-typescript", "tsc --strict --target es2020 --outFile {out}.js {source}", "node {out}.js"),
 }
 
 # Languages that no package of Debian 12 runs, and how their programs were checked instead.
 NOT_RUN: dict[str, str] = {
+    "julia": "no package in Debian 12",
     "gleam": "read by its tree-sitter grammar, types not checked",
     "hare": "read by a tree-sitter grammar that lacks for-each loops, with these replaced; types not checked",
     "janet": "read by its tree-sitter grammar; a small evaluator of the forms in use printed what is expected",
