@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokprof.profiler.record import Array, Note
+from tokprof.profiler.record import Array, Note, NoteLevel
 
 Value = float | Array
 """One number, or an array of processes (or items) that broadcasts against the others."""
@@ -241,13 +241,12 @@ def shapley_values(values: npt.ArrayLike) -> Array:
     n = v.shape[0].bit_length() - 1
     if v.shape[0] != 1 << n:
         raise ValueError(f"{v.shape[0]} coalitions are no power of two")
-    coalition = np.arange(1 << n)
-    size = np.array([int(s).bit_count() for s in coalition])
     result = np.empty((n, *v.shape[1:]))
-    weight = np.array([1 / (n * math.comb(n - 1, k)) for k in range(n)])
+    size = np.array([s.bit_count() for s in range(1 << (n - 1))])  # of the coalitions without one factor, in order
+    weight = np.array([1 / (n * math.comb(n - 1, k)) for k in range(n)])[size]
     for i in range(n):
-        without = coalition[(coalition >> i) & 1 == 0]
-        result[i] = np.tensordot(weight[size[without]], v[without | (1 << i)] - v[without], axes=1)
+        pairs = v.reshape(-1, 2, 1 << i, *v.shape[1:])
+        result[i] = np.tensordot(weight, (pairs[:, 1] - pairs[:, 0]).reshape(-1, *v.shape[1:]), axes=1)
     return result
 
 
@@ -342,8 +341,8 @@ def fit_time_model(
     step_s: npt.ArrayLike,
     *,
     prefill_terms: int | None = None,
-    gap_s: float | None = None,
-    clock_mhz: float | None = None,
+    gap_s: Value | None = None,
+    clock_mhz: Value | None = None,
     reference_clock_mhz: float | None = None,
     prefill_elasticity: float = 1.0,
     decode_elasticity: float = 1.0,
@@ -352,15 +351,126 @@ def fit_time_model(
 
     ``n_in`` and ``prefill_s`` hold one entry per prefill, ``context`` and ``step_s`` one per decode step, where
     ``context`` counts the tokens the step attends to, N_in + i at step i >= 1. Prefill and step times may have leading
-    axes, (..., samples), of processes with the same items; the model's fields then have these axes. A gap or a clock is
-    taken out of the times, so that the model gives them back.
+    axes, (..., samples), of processes with the same items; the model's fields then have these axes. A gap and a clock
+    (each one number, or of the leading axes' shape) are taken out of the times, so that the model gives them back.
 
-    ``prefill_terms`` forces the form of prefill; two states that are compared should have the same. Without it the
-    fullest form whose terms the samples tell apart and whose time grows with N_in is taken, and a note says which.
+    The fullest form of prefill is taken whose terms the samples tell apart and whose time grows with N_in; a note says
+    if that is not p0 + p1 N + p2 N². ``prefill_terms`` bounds the number of terms: two states that are compared should
+    have the same.
 
     Raises
     ------
     ValueError
         There are no samples, or a time is not positive and finite.
     """
-    raise NotImplementedError
+    n, context_count = (np.asarray(x, dtype=np.float64) for x in (n_in, context))
+    gap = np.asarray(0.0 if gap_s is None else gap_s)[..., None]
+    speed = np.ones(1)
+    if clock_mhz is not None and reference_clock_mhz is not None:
+        speed = np.asarray(clock_mhz, dtype=np.float64)[..., None] / reference_clock_mhz
+    prefill = _positive(prefill_s, gap, "prefill") * speed**prefill_elasticity
+    step = _positive(step_s, gap, "decode step") * speed**decode_elasticity
+    notes = []
+    wanted = min(prefill_terms or 3, _prefill_terms(n))
+    for terms in range(wanted, 0, -1):
+        p, prefill_scatter = _huber(n[:, None] ** np.array(_POWERS[terms]), prefill)
+        costs = dict(zip(_POWERS[terms], np.moveaxis(p, -1, 0), strict=True))
+        p0, p1, p2 = (costs.get(power, 0.0 * p[..., 0])[()] for power in (0, 1, 2))
+        ends = np.array([n.min(), n.max()])
+        rises = all(np.all((p0 + p1 * end + p2 * end**2 > 0) & (p1 + 2 * p2 * end >= 0)) for end in ends)
+        if terms == 1 or prefill_terms is not None or rises:
+            break
+    if terms < 3 and prefill_terms is None:
+        why = "the prompts' lengths do not tell more terms apart" if terms == wanted else "more terms fall with N_in"
+        notes.append(
+            Note(
+                code="prefill-form",
+                message=f"prefill is modelled as {_FORMS[terms]}: {why}",
+                advice="measure prompts of at least five lengths, the longest three times the shortest",
+                level=NoteLevel.INFO,
+            )
+        )
+    told_apart = len(np.unique(context_count)) > 2 and context_count.max() >= 1.2 * context_count.min()
+    powers = (0, 1) if told_apart else (0,)
+    a, step_scatter = _huber(context_count[:, None] ** np.array(powers), step)
+    if not told_apart:
+        notes.append(
+            Note(
+                code="context-cost-unknown",
+                message="the contexts are too alike to tell the cost of context from that of a step; it is part of it",
+                advice="decode at contexts whose longest is at least 1.2 times the shortest",
+                level=NoteLevel.INFO,
+            )
+        )
+    model = TimeModel(
+        prefill_s=p0,
+        prefill_token_s=p1,
+        prefill_token2_s=p2,
+        step_s=a[..., 0][()],
+        context_s=a[..., 1][()] if told_apart else None,
+        gap_s=gap_s,
+        clock_mhz=clock_mhz,
+        reference_clock_mhz=reference_clock_mhz,
+        prefill_elasticity=prefill_elasticity,
+        decode_elasticity=decode_elasticity,
+    )
+    return TimeFit(
+        model=model,
+        prefill_terms=terms,
+        prefill_scatter=prefill_scatter,
+        step_scatter=step_scatter,
+        notes=tuple(notes),
+    )
+
+
+_POWERS = {1: (1,), 2: (0, 1), 3: (0, 1, 2)}
+_FORMS = {1: "p1 N", 2: "p0 + p1 N", 3: "p0 + p1 N + p2 N²"}
+
+
+def _prefill_terms(n: Array) -> int:
+    """Return how many terms of prefill the prompts' lengths can tell apart."""
+    different, spread = len(np.unique(n)), float(n.max() / n.min())
+    if different >= 5 and spread >= 3:
+        return 3
+    return 2 if different >= 2 and spread >= 1.2 else 1
+
+
+def _positive(times: npt.ArrayLike, gap: Array, what: str) -> Array:
+    t = np.asarray(times, dtype=np.float64) - gap
+    if t.ndim == 0 or t.shape[-1] == 0:
+        raise ValueError(f"no {what} was measured")
+    if not (np.isfinite(t) & (t > 0)).all():
+        raise ValueError(f"a {what} takes no time at all, or less than the host's gap")
+    return t
+
+
+def _huber(design: Array, times: Array) -> tuple[Array, Any]:
+    """Fit times (..., n) by the columns of a design (n, k) to constant relative error; return (..., k) and the scale.
+
+    Iteratively reweighted least squares with Huber's weights on relative errors, their scale by the median absolute
+    deviation (Huber 1964; 95 % efficient where the noise is normal).
+    """
+    size = np.abs(design).max(axis=0)
+    x = design / size
+    n, k = x.shape
+    squares = (x[:, :, None] * x[:, None, :]).reshape(n, k * k)
+    weight = np.ones_like(times)
+    solution = np.zeros((*times.shape[:-1], k))
+    scale: Any = np.zeros(times.shape[:-1])
+    floor = 1e-3 * np.median(times, axis=-1, keepdims=True)
+    for _ in range(40):
+        before = solution
+        left = (weight @ squares).reshape(*times.shape[:-1], k, k)
+        solution = np.linalg.solve(left, ((weight * times) @ x)[..., None])[..., 0]
+        fitted = np.maximum(solution @ x.T, floor)
+        error = np.abs(times - fitted) / fitted
+        scale = _NORMAL_OVER_MAD * np.median(error, axis=-1)
+        bound = _HUBER * np.maximum(scale, 1e-12)[..., None]
+        weight = np.minimum(1.0, bound / np.maximum(error, 1e-300)) * (floor / fitted) ** 2
+        if np.abs(solution - before).max() <= 1e-9 * np.abs(solution).max():
+            break
+    return solution / size, scale[()]
+
+
+_HUBER = 1.345
+_NORMAL_OVER_MAD = 1.4826

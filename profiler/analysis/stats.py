@@ -68,7 +68,7 @@ class Verdict:
     """What an estimate tells. ``str()`` gives the words to print."""
 
     word: VerdictWord
-    margin: float  # on the scale of the estimate: of logarithms
+    margin: float  # a logarithm, as the estimate
     below_margin: bool  # shown to lie within the margin; an effect can
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ def hodges_lehmann(values: npt.ArrayLike) -> Any:
         There is no value, or one is not finite.
     """
     v = _finite(values)
-    first, second = np.triu_indices(v.shape[-1])
+    first, second = _pairs(v.shape[-1])
     return np.median((v[..., first] + v[..., second]) / 2, axis=-1)
 
 
@@ -128,15 +128,13 @@ def process_values(blocks: Sequence[Array], groups: Sequence[Array] | None = Non
     """
     if groups is None:
         return np.array([float(hodges_lehmann(own)) for own in blocks])
-    typical = _typical(blocks, groups)
-    result = []
-    for own, labels in zip(blocks, groups, strict=True):
-        centre = np.array([typical[label] for label in np.asarray(labels).tolist()])
-        languages = np.unique(labels).tolist()
-        result.append(
-            float(hodges_lehmann(np.asarray(own) - centre)) + float(np.mean([typical[name] for name in languages]))
-        )
-    return np.array(result)
+    typical, codes = _typical(blocks, groups)
+    return np.array(
+        [
+            float(hodges_lehmann(own - typical[code])) + float(typical[np.unique(code)].mean())
+            for own, code in zip(blocks, codes, strict=True)
+        ]
+    )
 
 
 def student(
@@ -356,14 +354,13 @@ def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None 
     if len(counts) < 2 or max(counts) < 2:
         return None
     z = process_values(blocks, groups)
-    typical = None if groups is None else _typical(blocks, groups)
-    rest = []
-    for place, own in enumerate(blocks):
-        centred = np.asarray(own, dtype=np.float64)
-        if groups is not None and typical is not None:
-            centred = centred - np.array([typical[label] for label in np.asarray(groups[place]).tolist()])
-        rest.append(centred - hodges_lehmann(centred))
-    fitted = len(counts) + (0 if typical is None else len(typical) - 1)
+    centred = [np.asarray(own, dtype=np.float64) for own in blocks]
+    fitted = len(counts)
+    if groups is not None:
+        typical, codes = _typical(blocks, groups)
+        centred = [own - typical[code] for own, code in zip(centred, codes, strict=True)]
+        fitted += len(typical) - 1
+    rest = [own - hodges_lehmann(own) for own in centred]
     total, blocks_each = sum(counts), sum(counts) / len(counts)
     scale = float(np.sqrt(total / max(1, total - fitted)))
     within = NORMAL_OVER_MAD * scale * float(np.median(np.abs(np.concatenate(rest))))
@@ -414,10 +411,19 @@ def _noncentrality(freedom: float, alpha: float, power: float) -> float:
     return (low + high) / 2
 
 
-def _typical(blocks: Sequence[Array], groups: Sequence[Array]) -> dict[Any, float]:
-    """Return each group's Hodges-Lehmann estimate over the blocks of all processes."""
-    values, labels = np.concatenate([np.asarray(b, dtype=float) for b in blocks]), np.concatenate(groups)
-    return {name: float(hodges_lehmann(values[labels == name])) for name in np.unique(labels).tolist()}
+@lru_cache(maxsize=64)
+def _pairs(count: int) -> tuple[Array, Array]:
+    first, second = np.triu_indices(count)
+    return first, second
+
+
+def _typical(blocks: Sequence[Array], groups: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """Return each group's Hodges-Lehmann estimate over the blocks of all processes, and the blocks' groups by number."""
+    ends = np.cumsum([len(own) for own in blocks])[:-1]
+    values = np.concatenate([np.asarray(own, dtype=np.float64) for own in blocks])
+    names, code = np.unique(np.concatenate(groups), return_inverse=True)
+    typical = np.array([float(hodges_lehmann(values[code == k])) for k in range(len(names))])
+    return typical, np.split(code, ends)
 
 
 def _plain_means(blocks: Sequence[Array], groups: Sequence[Array] | None) -> list[float]:
