@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokprof.profiler.commands.profile import Weights, check_model, default_folder
-from tokprof.profiler.errors import InputError
+from tokprof.profiler.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.study import StudyReport
@@ -20,6 +20,7 @@ BETWEEN_SD, WITHIN_SD = 0.003, 0.02  # of log differences between processes, and
 CPU_BYTES_PER_S, GPU_BYTES_PER_S = 15e9, 1.5e12
 BYTES_PER_TOKEN, PREFILL_FACTOR = 3.0, 6.0
 START_S, LOAD_FACTOR = 12.0, 40.0  # of a process; of an arm, in decode steps
+PIVOT = "python"
 QUIET_S = 30.0  # between two lines of progress where the output is no terminal
 
 
@@ -271,9 +272,19 @@ def _languages(
         return tuple(language for language in made if language.key in {*asked, *seen, *unseen})
     if seen or unseen:
         return tuple(language for language in made if language.key in {*seen, *unseen})
-    sides: dict[Exposure, list[StudyLanguage]] = {side: [x for x in made if x.exposure is side] for side in Exposure}
-    picked = sides[Exposure.SEEN][:DEFAULT_LANGUAGES_PER_CLASS] + sides[Exposure.UNSEEN][:DEFAULT_LANGUAGES_PER_CLASS]
+    picked = []
+    for side in (Exposure.SEEN, Exposure.UNSEEN):
+        # The pivot first, and languages of which nothing was in the data before those that were only left out.
+        own = sorted((x for x in made if x.exposure is side), key=lambda x: (x.key != PIVOT, not _wholly(x.key)))
+        picked += own[:DEFAULT_LANGUAGES_PER_CLASS]
     return tuple(picked) or tuple(made[: 2 * DEFAULT_LANGUAGES_PER_CLASS])
+
+
+def _wholly(key: str) -> bool:
+    """Say whether a language has no entry in the map of the data that the stand-in was trained on."""
+    from tokprof.models.languages import exposure
+
+    return exposure(key, STAND_IN).label != "not trained"
 
 
 def _exposure(key: str, family: str | None, base: str) -> "tuple[Exposure, str, str]":
@@ -433,18 +444,22 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}
     traces = {arm: read_trace(file, cache=False) for arm, file in files.items() if file is not None}
     report = analyze_study(study, clean_timelines(study, traces))
-    place = html or study.folder / "report.html"
     if as_json:
         typer.echo(as_text(report))
     else:
         print_study(report, Console())
     from tokprof.profiler.report.study_html import write_study_page
 
-    write_study_page(report, place)
+    place = html or study.folder / "report.html"
+    page = f"the page      {place}"
+    try:
+        write_study_page(report, place)
+    except MeasurementError as error:
+        if html is not None:
+            raise
+        page = str(error)
     if not as_json:
-        typer.echo(
-            f"\nthe page:  {place}\nevery sample:  {study.folder}\nagain:  tokprof attribute --from {study.folder}"
-        )
+        typer.echo(f"\n{page}\nevery sample  {study.folder}\nagain         tokprof attribute --from {study.folder}")
 
 
 def as_text(report: "StudyReport") -> str:

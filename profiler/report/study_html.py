@@ -9,7 +9,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Comparison, StudyReport
-from tokprof.profiler.errors import new_file
+from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
 from tokprof.profiler.report.study_text import design_line, interval, percent, what
 
@@ -30,9 +30,14 @@ def write_study_page(report: StudyReport, path: Path) -> None:
     ------
     OutputError
         The file cannot be written.
+    MeasurementError
+        bokeh is not installed.
     """
-    from bokeh.embed import components
-    from bokeh.resources import INLINE
+    try:
+        from bokeh.embed import components
+        from bokeh.resources import Resources
+    except ImportError as error:
+        raise MeasurementError("the page needs bokeh; pip install 'tokprof[report]'") from error
 
     figures = {name: made for name, made in _figures(report).items() if made is not None}
     script, divisions = components(figures) if figures else ("", {})
@@ -41,7 +46,7 @@ def write_study_page(report: StudyReport, path: Path) -> None:
         sentence=html.escape(report.sentence),
         design=html.escape(design_line(report)),
         sections="\n".join(_sections(report, divisions)),
-        bokeh=INLINE.render() if figures else "",
+        bokeh=Resources(mode="inline", components=["bokeh"]).render() if figures else "",
         script=script,
     )
     with new_file(path, "--html") as temporary:

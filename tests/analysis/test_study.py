@@ -1,0 +1,257 @@
+"""A study's report against planted differences; and what must hold exactly whatever was measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.record import DecodeMode, Device, Environment, ModelFacts
+from tokprof.profiler.studies import (
+    Arm,
+    ArmRole,
+    Exposure,
+    Header,
+    Plan,
+    Study,
+    StudyItem,
+    StudyLanguage,
+    StudySamples,
+)
+
+SEEN = ("python", "go", "java", "rust", "c", "lua")
+UNSEEN = ("odin", "gleam", "hare", "roc", "koka", "janet")
+
+
+def plan_of(*arms: ArmRole, process_count: int = 6, **more) -> Plan:
+    facts = {
+        "arms": tuple(Arm(name=str(role), role=role, model="m") for role in (ArmRole.BASE, *arms)),
+        "languages": tuple(
+            StudyLanguage(
+                key=key,
+                name=key.title(),
+                exposure=Exposure.SEEN if key in SEEN else Exposure.UNSEEN,
+                evidence="documented",
+            )
+            for key in (*SEEN, *UNSEEN)
+        ),
+        "items": tuple(
+            StudyItem(
+                language=key,
+                task=f"task {number}",
+                prompt="x" * (200 + 30 * number + 10 * place),
+                content="y" * (90 + 5 * place),
+                share=0.1,
+                prompt_lexeme_count=50 + place,
+                content_lexeme_count=20 + place,
+            )
+            for place, key in enumerate((*SEEN, *UNSEEN))
+            for number in range(3)
+        ),
+        "corpus": "test",
+        "corpus_digest": "d",
+        "lexer": "universal 1",
+        "process_count": process_count,
+        "block_count": 1,
+        "margin": 0.01,
+        "seed": 3,
+    }
+    return Plan(**{**facts, **more})
+
+
+def study_of(plan, effect=lambda _arm, _language: 0.0, *, noise=0.004, tokens_per_byte=None, seed=0):
+    """Make a study whose arms take exp(effect) of the base's time, with noise of processes and of blocks."""
+    draw = np.random.default_rng(seed)
+    tokens_per_byte = tokens_per_byte or [0.35] * len(plan.arms)
+    counts = {
+        arm: (
+            tuple(max(1, round(len(item.prompt) * rate)) for item in plan.items),
+            tuple(max(2, round(len(item.content) * rate)) for item in plan.items),
+        )
+        for arm, rate in enumerate(tokens_per_byte)
+    }
+    rows, steps, at = [], [], 0
+    schedule = units(plan)
+    for unit in schedule:
+        shift = draw.normal(0, noise, len(plan.arms))
+        clock = 1_000_000
+        for block in unit.blocks:
+            if block.mode is not DecodeMode.TEACHER_FORCED:
+                continue
+            for position, arm in enumerate(block.order):
+                n_in, n_out = counts[arm][0][block.item], counts[arm][1][block.item]
+                factor = np.exp(effect(plan.arms[arm].name, plan.items[block.item].language) + shift[arm])
+                factor *= np.exp(draw.normal(0, noise))
+                context = n_in + np.arange(n_out - 1)
+                own = np.round((30e6 + 5e3 * context) * factor).astype(np.int64)
+                prefill = round((20e6 + 4e6 * n_in) * factor)
+                rows.append(
+                    {
+                        "process": unit.process,
+                        "session": 0,
+                        "block": block.index,
+                        "position": position,
+                        "mode": list(DecodeMode).index(block.mode),
+                        "item": block.item,
+                        "arm": arm,
+                        "prompt_token_count": n_in,
+                        "token_count": n_out,
+                        "start_ns": clock,
+                        "prefill_ns": prefill,
+                        "decode_ns": int(own.sum()),
+                        "issue_ns": int(own.sum()),
+                        "step_start": at,
+                        "step_count": len(own),
+                        "ended": 0,
+                        "mark": 0,
+                    }
+                )
+                steps.append(own)
+                at += len(own)
+                clock += prefill + int(own.sum())
+    model = ModelFacts(
+        name="m",
+        architecture="llama",
+        source="zoo",
+        weights="real",
+        weights_digest="w",
+        config_digest="c",
+        tokenizer_digest="t",
+        parameter_count=10,
+        vocabulary_count=128,
+        context_token_count=4096,
+        dtype="float32",
+        attention="sdpa",
+        weight_bytes_per_token=40,
+        kv_bytes_per_token=8,
+    )
+    machine = Environment(
+        device=Device(kind="cpu", name="cpu"),
+        system="Linux",
+        cpu="cpu",
+        cpu_count=2,
+        memory_bytes=None,
+        python="3.11.2",
+        libraries=(),
+    )
+    arms = tuple(range(len(plan.arms)))
+    models = tuple(replace(model, tokenizer_digest=f"t{rate}") for rate in tokens_per_byte)
+    header = Header(
+        process=0,
+        session=0,
+        arms=arms,
+        environment=machine,
+        models=models,
+        prompt_token_counts=tuple(counts[arm][0] for arm in arms),
+        content_token_counts=tuple(counts[arm][1] for arm in arms),
+    )
+    return Study(
+        folder=Path("study"),
+        plan=plan,
+        headers=(header,),
+        samples=StudySamples(**{name: np.array([row[name] for row in rows]) for name in rows[0]}),
+        step_ns=np.concatenate(steps),
+        finished_block_count=len(rows),
+        planned_block_count=len(rows),
+    )
+
+
+def claim(report, arm, scope=EVERY, quantity="total"):
+    comparison = next(c for c in report.comparisons if c.arm == arm)
+    return next(c for c in comparison.claims if (c.scope, c.quantity) == (scope, quantity))
+
+
+def test_a_planted_difference_is_an_effect_and_the_base_against_itself_is_equivalent():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED)
+    effects = {"tuned": 0.05}
+    report = analyze_study(study_of(plan, lambda arm, _: effects.get(arm, 0.0), noise=0.001))
+    found = claim(report, "tuned")
+    assert found.verdict == "effect"
+    assert found.estimate.low < 0.05 < found.estimate.high
+    assert claim(report, "base again").verdict.startswith("equivalent within ±1 %")
+    assert report.sentence.startswith("Tuned takes +5.")
+    assert "the tokenizer has no part in it" in report.sentence
+
+
+def test_a_difference_of_the_unseen_languages_alone_is_found_there():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED)
+    report = analyze_study(
+        study_of(plan, lambda arm, language: 0.04 if arm == "tuned" and language in UNSEEN else 0.0, noise=0.002)
+    )
+    difference = claim(report, "tuned", DIFFERENCE)
+    assert difference.verdict == "effect"
+    assert difference.estimate.unit == "language"
+    assert difference.estimate.value == pytest.approx(0.04, abs=0.004)
+    assert claim(report, "tuned", "unseen").verdict == "effect"
+    assert claim(report, "tuned", "seen").verdict != "effect"
+
+
+def test_noise_as_large_as_the_difference_is_inconclusive():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=3)
+    report = analyze_study(study_of(plan, lambda arm, _: 0.02 if arm == "tuned" else 0.0, noise=0.05))
+    assert claim(report, "tuned").verdict == "inconclusive"
+
+
+def test_a_margin_below_what_a_a_shows_is_widened_and_said():
+    plan = plan_of(ArmRole.AGAIN, process_count=3)
+    report = analyze_study(study_of(plan, noise=0.03))
+    assert report.margin > np.log1p(0.01)
+    assert "A/A" in report.margin_reason
+
+
+def test_one_process_gives_no_interval_and_no_verdict():
+    plan = plan_of(ArmRole.AGAIN, process_count=1)
+    report = analyze_study(study_of(plan, lambda arm, _: 0.5 if arm == "base again" else 0.0))
+    found = claim(report, "base again")
+    assert found.estimate.low is None
+    assert found.p is None
+    assert found.verdict == "inconclusive"
+
+
+def test_the_parts_of_the_identity_sum_to_the_whole_exactly():
+    plan = plan_of(ArmRole.TUNED)
+    report = analyze_study(study_of(plan, tokens_per_byte=[0.35, 0.45]))
+    lines = [*report.language_identity, *(line for c in report.comparisons for line in c.identity)]
+    assert len(lines) == 11 + 12
+    for line in lines:
+        parts = line.verbosity + line.fertility + line.steps + line.step_cost
+        assert parts == pytest.approx(line.total, abs=1e-12)
+    against_base = report.comparisons[0].identity[0]
+    assert against_base.verbosity == 0  # the same text
+    assert against_base.fertility == pytest.approx(np.log(0.45 / 0.35), abs=0.03)
+
+
+def test_with_one_tokenizer_fertility_cancels_exactly():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED)
+    report = analyze_study(study_of(plan, noise=0.02))
+    for comparison in report.comparisons:
+        assert comparison.same_tokens
+        assert all(line.fertility == line.verbosity == line.steps == 0.0 for line in comparison.identity)
+
+
+def test_rates_are_one_identity():
+    report = analyze_study(study_of(plan_of(ArmRole.TUNED)))
+    for rate in report.rates:
+        assert rate.tokens_per_s / rate.bytes_per_s == pytest.approx(rate.tokens_per_kb / 1000, rel=1e-12)
+        assert rate.tokens_per_s / rate.lexemes_per_s == pytest.approx(rate.tokens_per_lexeme, rel=1e-12)
+        assert rate.seconds_per_kb == pytest.approx(1000 / rate.bytes_per_s, rel=1e-12)
+
+
+def test_swapping_the_arms_turns_every_sign():
+    plan = plan_of(ArmRole.TUNED)
+    study = study_of(plan, lambda arm, _: 0.03 if arm == "tuned" else 0.0)
+    turned = replace(study, samples=replace(study.samples, arm=1 - study.samples.arm))
+    for a, b in zip(
+        analyze_study(study).comparisons[0].claims, analyze_study(turned).comparisons[0].claims, strict=True
+    ):
+        assert a.estimate.value == pytest.approx(-b.estimate.value, abs=1e-12)
+
+
+def test_arms_in_processes_of_their_own_are_compared_as_independent():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=8, apart=True)
+    report = analyze_study(study_of(plan, lambda arm, _: 0.05 if arm == "tuned" else 0.0, noise=0.002))
+    found = claim(report, "tuned")
+    assert "Welch" in found.estimate.method
+    assert found.estimate.low < 0.05 < found.estimate.high

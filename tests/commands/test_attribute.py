@@ -1,0 +1,228 @@
+"""``tokprof attribute`` as users meet it: tiny models, all the way, interrupted and gone on with."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.studies import load_plan, load_study
+
+torch = pytest.importorskip("torch")
+
+
+def tokprof(*words, timeout=300, **more):
+    command = [sys.executable, "-m", "tokprof.profiler.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **more)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Make a tiny model with a byte-level tokenizer, and another of the same shape with other weights."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={sign: i for i, sign in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    for seed, name in enumerate(("base", "tuned")):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=256,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder / name)
+        tokenizer.save(str(folder / name / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for task in ("one", "two"):
+        (folder / task).mkdir()
+        for name in ("python.py", "go.go", "odin.odin", "gleam.gleam"):
+            (folder / task / name).write_text(f"// {task} {name}\n" + "let value = 3 + call(x)\n" * 6)
+    return folder
+
+
+def options(tiny, corpus, out):
+    return [
+        *("attribute", "--base", tiny / "base", "--tuned", tiny / "tuned", "--corpus", corpus, "--device", "cpu"),
+        *("-P", 2, "--content-share", 0.2, "--natural", 4, "--trace-steps", 3, "--threads", 1, "--out", out),
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "s"
+    done = tokprof(*options(tiny, corpus, folder))
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_study_from_the_plan_to_the_page(finished):
+    folder, done = finished
+    assert "tuned takes" in done.stdout.lower()
+    assert "expected: about" in done.stdout
+    assert "with 80 % power" in done.stdout
+    for words in ("the base against itself", "the tokenizer has no part in it", "unseen less seen", "against base"):
+        assert words in " ".join(done.stdout.split())
+    page = (folder / "report.html").read_text()
+    assert "<h1>" in page
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)  # it needs no network
+    plan = load_plan(folder)
+    study = load_study(folder, units(plan), plan)
+    assert study.finished_block_count == study.planned_block_count == 4 * 2 + 4
+    assert {arm.name for arm in plan.arms} == {"base", "base again", "tuned"}
+    assert [study.trace_file(arm) is not None for arm in range(3)] == [True] * 3
+
+
+def test_a_recorded_study_says_the_same_again(finished):
+    folder, done = finished
+    again = tokprof("attribute", "--from", folder)
+    assert again.returncode == 0
+    assert again.stdout == done.stdout[done.stdout.index(again.stdout.split("\n", 1)[0]) :]
+    data = json.loads(tokprof("attribute", "--from", folder, "--json").stdout)
+    assert data["sentence"].split()[0] == again.stdout.split()[0]
+    assert {c["arm"] for c in data["comparisons"]} == {"base again", "tuned"}
+    assert {phase["phase"] for phase in data["comparisons"][1]["timeline"]} == {"prefill", "decode"}
+
+
+def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):
+    folder, _ = finished
+    script = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "tokenizers"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+from tokprof.profiler.cli import main
+main()"""
+    words = [sys.executable, "-c", script, "attribute", "--from", str(folder), "--html", str(tmp_path / "r.html")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def started(tiny, corpus, folder):
+    words = [sys.executable, "-m", "tokprof.profiler.cli", *map(str, options(tiny, corpus, folder))]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finished_lines(folder: Path) -> list[str]:
+    return [
+        line
+        for file in sorted(folder.glob("process-*.jsonl"))
+        for line in file.read_text().splitlines()
+        if '"type":"block"' in line
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_finished_cell_is_lost_or_measured_twice(tiny, corpus, tmp_path, number):
+    folder = tmp_path / "s"
+    process = started(tiny, corpus, folder)
+    deadline = time.monotonic() + 120
+    while len(finished_lines(folder)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    kept = finished_lines(folder)
+    assert 3 <= len(kept) < 12
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"{len(kept)} of 12 cells are kept in {folder}, go on with --resume" in err
+    done = tokprof("attribute", "--resume", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    lines = finished_lines(folder)
+    assert len(lines) == 12
+    assert set(kept) <= set(lines)  # byte for byte: nothing was measured again
+    assert "was measured in 2 sessions" in " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_no_finished_cell(tiny, corpus, tmp_path):
+    folder = tmp_path / "s"
+    script = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
+from tokprof.profiler.cli import main
+main()"""
+    words = [sys.executable, "-c", script, *map(str, options(tiny, corpus, folder)), "--content-share", "0.6"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 2, done.stdout
+    assert "--resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = finished_lines(folder)
+    assert tokprof("attribute", "--resume", "--out", folder).returncode == 0
+    assert set(kept) <= set(finished_lines(folder))
+
+
+def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig.from_pretrained(tiny / "base")
+    config.intermediate_size = 96
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "wide")
+    (tmp_path / "wide" / "tokenizer.json").write_bytes((tiny / "base" / "tokenizer.json").read_bytes())
+    words = options(tiny, corpus, tmp_path / "s")
+    words[words.index(tiny / "tuned")] = tmp_path / "wide"
+    done = tokprof(*words)
+    assert done.returncode == 2
+    assert "model.config is" in done.stderr
+    assert "--explained model.config" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--base is missing"),
+        (("--base", "Codestrol-22B"), "Codestral-22B"),
+        (("--base", "BASE", "--margin", "much"), "--margin much: no number; write 1% or 0.01"),
+        (("--base", "BASE", "--margin", "0"), "--margin 0: wants to lie between"),
+        (("--base", "BASE", "--languages", "klingon"), "--languages klingon: not in this corpus, which has"),
+        (("--base", "BASE", "--seen", "go", "--unseen", "go"), "both name go"),
+        (("--base", "BASE", "--family", "gpt"), "--family gpt: unknown; choose one of"),
+        (("--base", "BASE", "--prompt-share", "0.9", "--content-share", "0.5"), "exceed the whole text"),
+        (("--base", "BASE", "--corpus", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--base", "BASE", "--resume", "--out", "x"), "leave out --base"),
+        (("--resume",), "--resume wants --out"),
+        (("--resume", "--out", "/nowhere"), "/nowhere: no such study folder"),
+        (("--from", "/nowhere"), "/nowhere: no such study folder"),
+        (("--from", "/nowhere", "--base", "BASE"), "leave out --base"),
+        (("--base", "BASE", "--tuned", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--base", "BASE", "--adapter", "/nowhere"), "no PEFT adapter here"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_the_way_out(tiny, tmp_path, words, message):
+    words = [str(tiny / "base") if word == "BASE" else word for word in words]
+    done = tokprof("attribute", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_plan_alone_measures_nothing(tiny, corpus, tmp_path):
+    done = tokprof(*options(tiny, corpus, tmp_path / "s"), "--plan")
+    assert done.returncode == 0
+    assert "2 fresh processes" in " ".join(done.stdout.split())
+    assert not (tmp_path / "s").exists()
