@@ -201,16 +201,18 @@ class ShapleySplit:
         return (self.observed1_s - self.model1_s) - (self.observed0_s - self.model0_s)
 
     def log_shares(self) -> Array:
-        """Return each factor's share of ln(T1 / T0), shape (factors, ...): effect / L(T1, T0), of the observed times.
+        """Return each factor's share of ln(T1 / T0), shape (factors, ...): effect / L(model1, model0).
 
-        With :meth:`residual_log_share` they sum to ln(T1 / T0). Without observed times T is the model's.
+        They sum to ln(model1 / model0), and with :meth:`residual_log_share` to ln(T1 / T0). The mean is of the model's
+        times: outliers lengthen those observed in both states alike, and would make every share smaller.
         """
-        return self.effect_s / self._mean()
+        return self.effect_s / np.asarray(log_mean(self.model1_s, self.model0_s))
 
     def residual_log_share(self) -> Any:
-        """Return the residual's share of ln(T1 / T0); ``None`` if no times were observed."""
-        residual = self.residual_s
-        return None if residual is None else residual / self._mean()
+        """Return the residual's share, ln(T1 / T0) - ln(model1 / model0); ``None`` if no times were observed."""
+        if self.observed0_s is None or self.observed1_s is None:
+            return None
+        return np.log(self.observed1_s / self.model1_s) - np.log(self.observed0_s / self.model0_s)
 
     def summed(self, axis: int = -1) -> "ShapleySplit":
         """Return the split of the sum over an axis of the items or processes (counted without the factors' axis)."""
@@ -225,11 +227,6 @@ class ShapleySplit:
     def of(self, factor: Factor) -> Array | None:
         """Return the effect of one factor in seconds; ``None`` if it is absent."""
         return self.effect_s[self.factors.index(factor)] if factor in self.factors else None
-
-    def _mean(self) -> Any:
-        if self.observed0_s is None or self.observed1_s is None:
-            return log_mean(self.model1_s, self.model0_s)
-        return log_mean(self.observed1_s, self.observed0_s)
 
 
 def shapley_values(values: npt.ArrayLike) -> Array:

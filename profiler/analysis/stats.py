@@ -233,7 +233,8 @@ def over_languages(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> 
     """Estimate the mean log difference of a class of languages, of which those measured are a sample.
 
     ``values`` has shape (processes, languages). Processes and languages are crossed: all languages of a process share
-    what the process does, so scatter among languages alone would miss it.
+    what the process does, so scatter among languages alone would miss it. With one process or one language there is no
+    interval.
     """
     z = _finite(values)
     processes, languages = z.shape
@@ -241,14 +242,17 @@ def over_languages(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> 
     if processes > 1 and languages > 1:
         rows, columns = z.mean(axis=1), z.mean(axis=0)
         rest = z - rows[:, None] - columns[None, :] + z.mean()
-        # Mean squares of processes, languages and of what is left, each with its freedom.
+        # Mean squares of processes, of languages and of what is left, each with its freedom. What does not exceed the
+        # rest counts for nothing, in the variance as in its freedom (Satterthwaite): plain differences of mean squares
+        # cover 93 to 99 % at three processes, this 94 to 97 % wherever processes or languages do differ.
         squares = np.array([languages * rows.var(ddof=1), processes * columns.var(ddof=1), 0.0])
         free = np.array([processes - 1.0, languages - 1.0, (processes - 1.0) * (languages - 1.0)])
-        squares[2] = float((rest**2).sum()) / free[2]
-        variance = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
+        squares[2] = rest_square = float((rest**2).sum()) / free[2]
+        beyond = np.where(squares > rest_square, squares, 0.0)
+        variance = float(np.maximum(squares[:2] - rest_square, 0.0).sum()) + rest_square
+        beyond[2] = rest_square
         error = float(np.sqrt(variance / z.size))
-        freedom = float(variance**2 / (squares**2 / free).sum()) if variance > 0 else float(free[0])
-        freedom = max(freedom, float(free[:2].min()))
+        freedom = variance**2 / float((beyond**2 / free).sum()) if variance > 0 else float(free[2])
         sd = float(columns.std(ddof=1))
     return _estimate(
         float(z.mean()),
@@ -418,7 +422,7 @@ def _pairs(count: int) -> tuple[Array, Array]:
 
 
 def _typical(blocks: Sequence[Array], groups: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """Return each group's Hodges-Lehmann estimate over the blocks of all processes, and the blocks' groups by number."""
+    """Return each group's Hodges-Lehmann estimate over all processes, and the number of each block's group."""
     ends = np.cumsum([len(own) for own in blocks])[:-1]
     values = np.concatenate([np.asarray(own, dtype=np.float64) for own in blocks])
     names, code = np.unique(np.concatenate(groups), return_inverse=True)
