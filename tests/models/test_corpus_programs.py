@@ -16,12 +16,15 @@ TASKS = sorted(folder.name for folder in CORPUS.iterdir() if not folder.name.sta
 COMMANDS = {
     "c": ("gcc", "gcc -std=c17 -Wall -Wextra -Werror -o {out} {source}", "{out}"),
     "cpp": ("g++", "g++ -std=c++17 -Wall -Wextra -Werror -o {out} {source}", "{out}"),
+    "crystal": ("crystal", "crystal run {source}"),
+    "d": ("gdc", "gdc -Wall -Werror -o {out} {source}", "{out}"),
     "go": ("golang-go", "go build -o {out} {source}", "{out}"),
     "haskell": ("ghc", "runghc {source}"),
     "java": ("default-jdk-headless", "java {source}"),
     "javascript": ("nodejs", "node {source}"),
     "kotlin": ("kotlin", "kotlinc {source} -include-runtime -d {out}.jar", "java -jar {out}.jar"),
     "lua": ("lua5.4", "lua5.4 {source}"),
+    "nim": ("nim", "nim c --hints:off --nimcache:{out}.cache --out:{out} {source}", "{out}"),
     "ocaml": ("ocaml", "ocaml {source}"),
     "perl": ("perl", "perl {source}"),
     "php": ("php-cli", "php {source}"),
@@ -30,17 +33,23 @@ COMMANDS = {
     "rust": ("rustc", "rustc --edition 2021 -o {out} {source}", "{out}"),
     "scala": ("scala", "scala -nc {source}"),
     "typescript": ("node-typescript", "tsc --strict --target es2020 --outFile {out}.js {source}", "node {out}.js"),
+    "vala": ("valac", "valac -o {out} {source}", "{out}"),
 }
 
 # Languages that no package of Debian 12 runs, and how their programs were checked instead.
 NOT_RUN: dict[str, str] = {
-    "julia": "no package in Debian 12",
+    "julia": "read by its tree-sitter grammar",
+    "ballerina": "written from its reference, read by no tool: the one grammar to be had lacks templates and ranges",
+    "futhark": "written beside its reference, read by no tool; it has no console, so an entry point holds each case",
     "gleam": "read by its tree-sitter grammar, types not checked",
     "hare": "read by a tree-sitter grammar that lacks for-each loops, with these replaced; types not checked",
     "janet": "read by its tree-sitter grammar; a small evaluator of the forms in use printed what is expected",
     "koka": "written beside its standard library's source, read by no tool",
+    "mojo": "Mojo 1.2.0 of PyPI printed what is expected",
     "odin": "read by its tree-sitter grammar, types not checked",
+    "rescript": "ReScript 12.3.1 of npm, its JavaScript run by node, printed what is expected",
     "roc": "in the syntax of its 2026 compiler, written beside its builtins' source, read by no tool",
+    "uiua": "Uiua 0.17.2 in pyuiua 0.0.9 of PyPI printed what is expected",
     "wren": "Wren in jupyterlite-xeus-wren 0.2.1 of PyPI (WebAssembly under node) printed what is expected",
 }
 
@@ -82,12 +91,11 @@ def test_programs_print_what_is_expected(language: str, tmp_path: Path) -> None:
 
 
 def test_every_task_is_solved_in_every_language_that_is_run_or_said_not_to_be() -> None:
-    solved = {
-        task: sorted(path.stem for path in (CORPUS / task).glob("*.*") if path.suffix != ".txt") for task in TASKS
-    }
     assert len(TASKS) >= 12
-    assert solved == dict.fromkeys(TASKS, sorted(COMMANDS.keys() | NOT_RUN.keys()))
     assert not COMMANDS.keys() & NOT_RUN.keys()
+    for task in TASKS:
+        solved = {path.stem for path in (CORPUS / task).glob("*.*")} - {"expected"}
+        assert solved == COMMANDS.keys() | NOT_RUN.keys(), task
 
 
 def test_programs_are_plain_text_of_the_same_size() -> None:
