@@ -344,7 +344,7 @@ def fit_time_model(
     prefill_elasticity: float = 1.0,
     decode_elasticity: float = 1.0,
 ) -> TimeFit:
-    """Fit the time model to one state's samples in one process, robustly (Huber's M-estimate of relative errors).
+    """Fit the time model to one state's samples in one process, robustly and to constant relative error.
 
     ``n_in`` and ``prefill_s`` hold one entry per prefill, ``context`` and ``step_s`` one per decode step, where
     ``context`` counts the tokens the step attends to, N_in + i at step i >= 1. Prefill and step times may have leading
@@ -370,7 +370,7 @@ def fit_time_model(
     notes = []
     wanted = min(prefill_terms or 3, _prefill_terms(n))
     for terms in range(wanted, 0, -1):
-        p, prefill_scatter = _huber(n[:, None] ** np.array(_POWERS[terms]), prefill)
+        p, prefill_scatter = _robust_fit(n[:, None] ** np.array(_POWERS[terms]), prefill)
         costs = dict(zip(_POWERS[terms], np.moveaxis(p, -1, 0), strict=True))
         p0, p1, p2 = (costs.get(power, 0.0 * p[..., 0])[()] for power in (0, 1, 2))
         ends = np.array([n.min(), n.max()])
@@ -389,7 +389,7 @@ def fit_time_model(
         )
     told_apart = len(np.unique(context_count)) > 2 and context_count.max() >= 1.2 * context_count.min()
     powers = (0, 1) if told_apart else (0,)
-    a, step_scatter = _huber(context_count[:, None] ** np.array(powers), step)
+    a, step_scatter = _robust_fit(context_count[:, None] ** np.array(powers), step)
     if not told_apart:
         notes.append(
             Note(
@@ -441,11 +441,13 @@ def _positive(times: npt.ArrayLike, gap: Array, what: str) -> Array:
     return t
 
 
-def _huber(design: Array, times: Array) -> tuple[Array, Any]:
+def _robust_fit(design: Array, times: Array) -> tuple[Array, Any]:
     """Fit times (..., n) by the columns of a design (n, k) to constant relative error; return (..., k) and the scale.
 
-    Iteratively reweighted least squares with Huber's weights on relative errors, their scale by the median absolute
-    deviation (Huber 1964; 95 % efficient where the noise is normal).
+    Iteratively reweighted least squares: Huber's weights until they settle and with them the scale (by the median
+    absolute deviation), then Tukey's bisquare, whose weights fall to zero. Each is 95 % efficient where the noise is
+    normal (Huber 1964; Beaton and Tukey 1974). Slow outliers only ever lengthen a time: with Huber's weights alone
+    they would, a little, and prefill's unlike decode's.
     """
     size = np.abs(design).max(axis=0)
     x = design / size
@@ -455,19 +457,27 @@ def _huber(design: Array, times: Array) -> tuple[Array, Any]:
     solution = np.zeros((*times.shape[:-1], k))
     scale: Any = np.zeros(times.shape[:-1])
     floor = 1e-3 * np.median(times, axis=-1, keepdims=True)
-    for _ in range(40):
+    redescending = False
+    for _ in range(60):
         before = solution
         left = (weight @ squares).reshape(*times.shape[:-1], k, k)
         solution = np.linalg.solve(left, ((weight * times) @ x)[..., None])[..., 0]
         fitted = np.maximum(solution @ x.T, floor)
         error = np.abs(times - fitted) / fitted
-        scale = _NORMAL_OVER_MAD * np.median(error, axis=-1)
-        bound = _HUBER * np.maximum(scale, 1e-12)[..., None]
-        weight = np.minimum(1.0, bound / np.maximum(error, 1e-300)) * (floor / fitted) ** 2
-        if np.abs(solution - before).max() <= 1e-9 * np.abs(solution).max():
+        if not redescending:
+            scale = _NORMAL_OVER_MAD * np.median(error, axis=-1)
+        error = error / np.maximum(scale, 1e-12)[..., None]
+        settled = np.abs(solution - before).max() <= (1e-7 if redescending else 1e-4) * np.abs(solution).max()
+        if settled and redescending:
             break
+        redescending = redescending or bool(settled)
+        pull = (
+            np.maximum(0.0, 1 - (error / _BISQUARE) ** 2) ** 2 if redescending else _HUBER / np.maximum(error, _HUBER)
+        )
+        weight = pull * (floor / fitted) ** 2
     return solution / size, scale[()]
 
 
 _HUBER = 1.345
+_BISQUARE = 4.685
 _NORMAL_OVER_MAD = 1.4826

@@ -127,14 +127,10 @@ def process_values(blocks: Sequence[Array], groups: Sequence[Array] | None = Non
     language with an effect of its own is not thrown away as an outlier, and few blocks per language do no harm.
     """
     if groups is None:
-        return np.array([float(hodges_lehmann(own)) for own in blocks])
+        return _each(blocks)
     typical, codes = _typical(blocks, groups)
-    return np.array(
-        [
-            float(hodges_lehmann(own - typical[code])) + float(typical[np.unique(code)].mean())
-            for own, code in zip(blocks, codes, strict=True)
-        ]
-    )
+    added = [float(typical[np.unique(code)].mean()) for code in codes]
+    return _each([own - typical[code] for own, code in zip(blocks, codes, strict=True)]) + np.array(added)
 
 
 def student(
@@ -364,7 +360,7 @@ def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None 
         typical, codes = _typical(blocks, groups)
         centred = [own - typical[code] for own, code in zip(centred, codes, strict=True)]
         fitted += len(typical) - 1
-    rest = [own - hodges_lehmann(own) for own in centred]
+    rest = [own - middle for own, middle in zip(centred, _each(centred), strict=True)]
     total, blocks_each = sum(counts), sum(counts) / len(counts)
     scale = float(np.sqrt(total / max(1, total - fitted)))
     within = NORMAL_OVER_MAD * scale * float(np.median(np.abs(np.concatenate(rest))))
@@ -421,19 +417,34 @@ def _pairs(count: int) -> tuple[Array, Array]:
     return first, second
 
 
+def _each(parts: Sequence[Array]) -> Array:
+    """Return the Hodges-Lehmann estimate of each part; of equally long ones at once, which is quicker."""
+    length = len(parts[0])
+    if len({len(own) for own in parts}) == 1 and len(parts) * length**2 < 10_000_000:
+        return np.asarray(hodges_lehmann(np.stack(parts)))
+    return np.array([float(hodges_lehmann(own)) for own in parts])
+
+
+def _codes(groups: Sequence[Array]) -> list[Array]:
+    """Return the number of each block's group, per process."""
+    _, code = np.unique(np.concatenate(groups), return_inverse=True)
+    return np.split(code, np.cumsum([len(own) for own in groups])[:-1])
+
+
 def _typical(blocks: Sequence[Array], groups: Sequence[Array]) -> tuple[Array, list[Array]]:
     """Return each group's Hodges-Lehmann estimate over all processes, and the number of each block's group."""
-    ends = np.cumsum([len(own) for own in blocks])[:-1]
+    codes = _codes(groups)
+    code = np.concatenate(codes)
     values = np.concatenate([np.asarray(own, dtype=np.float64) for own in blocks])
-    names, code = np.unique(np.concatenate(groups), return_inverse=True)
-    typical = np.array([float(hodges_lehmann(values[code == k])) for k in range(len(names))])
-    return typical, np.split(code, ends)
+    ends = np.cumsum(np.bincount(code))[:-1]
+    return _each(np.split(values[np.argsort(code, kind="stable")], ends)), codes
 
 
 def _plain_means(blocks: Sequence[Array], groups: Sequence[Array] | None) -> list[float]:
     if groups is None:
         return [float(np.mean(own)) for own in blocks]
-    return [
-        float(np.mean([np.mean(np.asarray(own)[labels == name]) for name in np.unique(labels)]))
-        for own, labels in zip(blocks, groups, strict=True)
-    ]
+    result = []
+    for own, code in zip(blocks, _codes(groups), strict=True):
+        count = np.bincount(code)
+        result.append(float(np.mean(np.bincount(code, weights=own)[count > 0] / count[count > 0])))
+    return result
