@@ -5,19 +5,31 @@ more time. They come from blocks in which both arms ran. The process is the unit
 a claim about a class of languages. All claims of a report share one family of Holm, the languages of an arm another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from tokprof.profiler.analysis import stats
-from tokprof.profiler.analysis.compare import compare_steps
-from tokprof.profiler.analysis.runs import clean_step
 from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.record import Array, DecodeMode, Note, NoteLevel, Phase, TimelineDiff, Trace, TypicalStep
-from tokprof.profiler.studies import ArmRole, Exposure, Study, StudySamples
-from tokprof.profiler.trace.steps import typical_steps
+from tokprof.profiler.analysis.study_parts import (
+    FactorLine,
+    FertilityLine,
+    IdentityLine,
+    NaturalLine,
+    Rates,
+    against_base,
+    against_pivot,
+    factors,
+    fertility,
+    forced,
+    item_bytes,
+    natural,
+    rates,
+    seconds,
+)
+from tokprof.profiler.record import Array, Note, NoteLevel, Phase, TimelineDiff
+from tokprof.profiler.studies import ArmRole, Exposure, Study
 
 QUANTITIES = ("total", "prefill", "decode", "step")
 EVERY = "every language"
@@ -39,22 +51,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """One arm in one language, side by side; decode alone but for ``seconds_per_prompt``."""
-
-    arm: str
-    language: str
-    tokens_per_s: float
-    bytes_per_s: float
-    lexemes_per_s: float
-    seconds_per_task: float  # the whole task decoded at this speed
-    seconds_per_kb: float
-    prefill_seconds_per_kb: float
-    tokens_per_kb: float
-    tokens_per_lexeme: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageLine:
     """What an arm changes in one language."""
 
@@ -65,52 +61,6 @@ class LanguageLine:
     prefill: Estimate
     decode: Estimate
     verdict: str  # on the total, adjusted over the languages of the arm
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityLine:
-    """ln of decode time per task against a reference: the parts sum to ``total`` with no residual."""
-
-    arm: str
-    language: str
-    reference: str  # "base" in the same language, or the pivot language of the same arm
-    total: float
-    verbosity: float  # lexemes per task
-    fertility: float  # tokens per lexeme
-    steps: float  # decode steps per token
-    step_cost: float  # seconds per decode step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactorLine:
-    """One factor's part in an arm's difference, by Shapley over the fitted time model."""
-
-    factor: str
-    seconds: float  # per item, mean
-    effect: Estimate  # its part of ln(arm / base); the factors and the residual sum to the whole
-    remark: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FertilityLine:
-    """How many tokens an arm's tokenizer makes of a lexeme; ln, with the task as the unit."""
-
-    arm: str
-    language: str
-    exposure: str
-    tokens_per_lexeme: Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NaturalLine:
-    """How long an arm's own answers are."""
-
-    arm: str
-    answer_count: int
-    token_count: float  # mean
-    ended_share: float  # by the model's own end; the rest was cut off at the limit
-    log_ratio: float | None  # ln of the mean number of tokens to the base's
-    same_tokens: float | None  # share of answers as long as the base's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,19 +118,19 @@ class _Table:
 
 
 def _table(study: Study) -> _Table:
-    forced = _forced(study)
-    if not len(forced):
+    samples = forced(study)
+    if not len(samples):
         raise ValueError("a study without teacher-forced samples")
-    key = forced.process.astype(np.int64) << 32 | forced.block
+    key = samples.process.astype(np.int64) << 32 | samples.block
     keys, row = np.unique(key, return_inverse=True)
     arms = len(study.plan.arms)
-    place = row * arms + forced.arm
+    place = row * arms + samples.arm
     counts = np.bincount(place, minlength=len(keys) * arms).astype(float)
     times = {
-        "total": forced.prefill_ns + forced.decode_ns,
-        "prefill": forced.prefill_ns,
-        "decode": forced.decode_ns,
-        "step": forced.decode_ns / np.maximum(forced.step_count, 1),
+        "total": samples.prefill_ns + samples.decode_ns,
+        "prefill": samples.prefill_ns,
+        "decode": samples.decode_ns,
+        "step": samples.decode_ns / np.maximum(samples.step_count, 1),
     }
     logs = {}
     for name, values in times.items():
@@ -192,9 +142,9 @@ def _table(study: Study) -> _Table:
     codes = {language.key: code for code, language in enumerate(study.plan.languages)}
     languages = np.array([codes[item.language] for item in study.plan.items])
     return _Table(
-        process=forced.process[first],
-        item=forced.item[first],
-        language=languages[forced.item[first]],
+        process=samples.process[first],
+        item=samples.item[first],
+        language=languages[samples.item[first]],
         logs=logs,
     )
 
@@ -289,12 +239,13 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
         )
         for (arm, quantity, scope, estimate), p, q in zip(raw, adjusted, equivalence, strict=True)
     ]
-    comparisons = tuple(
-        _comparison(study, table, arm, [c for c in claims if c.arm == plan.arms[arm].name], margin, timelines or {})
-        for arm in range(1, len(plan.arms))
-    )
+    comparisons = []
+    for arm in range(1, len(plan.arms)):
+        own_claims = [claim for claim in claims if claim.arm == plan.arms[arm].name]
+        comparison, said = _comparison(study, table, arm, own_claims, margin, (timelines or {}).get(arm))
+        comparisons.append(comparison)
+        notes += said
     pivot = next((i.language for i in plan.items if i.language == "python"), plan.items[0].language)
-    rates = _rates(study)
     notes += _notes(study, comparisons)
     header = study.headers[0]
     report = StudyReport(
@@ -308,32 +259,18 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
         process_count=len(np.unique(study.samples.process)),
         block_count=len(table.process),
         sample_count=len(study.samples),
-        bytes_per_item=float(np.mean(_item_bytes(study)[_forced(study).item])),
-        base_seconds_per_item=float(np.mean(_seconds(_forced(study, 0)))),
+        bytes_per_item=float(np.mean(item_bytes(study)[forced(study).item])),
+        base_seconds_per_item=float(np.mean(seconds(forced(study, 0)))),
         marked_count=int((study.samples.mark != 0).sum()),
-        rates=rates,
-        comparisons=comparisons,
-        language_identity=_against_pivot(study, pivot),
+        rates=rates(study),
+        comparisons=tuple(comparisons),
+        language_identity=against_pivot(study, pivot),
         pivot=pivot,
-        fertility=_fertility(study),
-        natural=_natural(study),
+        fertility=fertility(study),
+        natural=natural(study),
         notes=tuple(dict.fromkeys(notes)),
     )
     return replace(report, sentence=sentence(report))
-
-
-def _forced(study: Study, arm: int | None = None) -> StudySamples:
-    """Return the teacher-forced samples, of one arm or of all."""
-    rows = study.samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED)
-    return study.samples.select(rows if arm is None else rows & (study.samples.arm == arm))
-
-
-def _seconds(samples: StudySamples) -> Array:
-    return cast(Array, (samples.prefill_ns + samples.decode_ns) / 1e9)
-
-
-def _item_bytes(study: Study) -> Array:
-    return np.array([len(item.prompt.encode()) + len(item.content.encode()) for item in study.plan.items])
 
 
 def _margin(study: Study, table: _Table) -> tuple[float, str]:
@@ -377,9 +314,10 @@ def _raw_claims(study: Study, table: _Table, arm: int) -> list[tuple[int, str, s
 
 
 def _comparison(
-    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, timelines: dict[int, TimelineDiff]
-) -> Comparison:
+    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, timeline: TimelineDiff | None
+) -> tuple[Comparison, list[Note]]:
     plan = study.plan
+    parts, notes = factors(study, arm, _gaps_s(study, timeline))
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
     lines = []
     for code, language in enumerate(plan.languages):
@@ -389,7 +327,7 @@ def _comparison(
     adjusted = stats.holm([stats.p_value(total) for _, total, _, _ in lines])
     equivalence = stats.holm([stats.tost(total, margin) for _, total, _, _ in lines])
     base, own = study.model(0), study.model(arm)
-    return Comparison(
+    comparison = Comparison(
         arm=plan.arms[arm].name,
         role=str(plan.arms[arm].role),
         same_tokens=base.tokenizer_digest is not None and base.tokenizer_digest == own.tokenizer_digest,
@@ -406,227 +344,22 @@ def _comparison(
             )
             for (language, total, prefill, decode), p, q in zip(lines, adjusted, equivalence, strict=True)
         ),
-        identity=_against_base(study, arm),
+        identity=against_base(study, arm),
         components=stats.variance_components(every.blocks, every.languages) if every.paired else None,
-        timeline=timelines.get(arm),
+        factors=parts,
+        timeline=timeline,
     )
+    return comparison, notes
 
 
-def clean_timelines(study: Study, traces: Mapping[int, Trace]) -> dict[int, TimelineDiff]:
-    """Compare each traced arm's typical prefill and decode step with the base's, at the times of the clean samples.
-
-    ``traces`` holds the arms' traces; the base's is arm 0. The profiled pass tells the kernels, the clean samples of
-    the same item and the same steps tell the time.
-    """
-    if 0 not in traces:
-        return {}
-    steps = {arm: _clean_steps(study, arm, trace) for arm, trace in traces.items()}
-    return {
-        arm: TimelineDiff(
-            a_name=study.plan.arms[0].name,
-            b_name=study.plan.arms[arm].name,
-            phases=tuple(compare_steps(a, b) for a in steps[0] for b in own if a.phase is b.phase),
-        )
-        for arm, own in steps.items()
-        if arm != 0
-    }
-
-
-def _clean_steps(study: Study, arm: int, trace: Trace) -> tuple[TypicalStep, ...]:
-    samples = study.samples
-    traced_item = int(samples.item[np.lexsort((samples.block, samples.process))[0]])
-    rows = (samples.arm == arm) & (samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED))
-    same = rows & (samples.item == traced_item)
-    chosen = np.flatnonzero(same if same.any() else rows)
-    if not len(chosen):
-        return ()
-    starts, counts = samples.step_start[chosen], samples.step_count[chosen]
-    first = [study.step_ns[a : a + min(n, study.plan.trace_step_count)] for a, n in zip(starts, counts, strict=True)]
-    walls = {
-        Phase.PREFILL: float(np.median(samples.prefill_ns[chosen])),
-        Phase.DECODE: float(np.median(np.concatenate(first))),
-    }
-    on_cpu = study.headers[0].environment.device.kind == "cpu"
-    return tuple(
-        clean_step(step, walls[step.phase], on_cpu=on_cpu)
-        for step in typical_steps(trace)
-        if step.phase is not None and walls[step.phase] > 0
-    )
-
-
-# ------------------------------------------------------------------------------------------------- counts and identity
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    """What the measured items of one language hold, for one arm, each block weighing the same."""
-
-    bytes: float
-    prompt_bytes: float
-    lexemes: float
-    tokens: float
-    steps: float
-    tasks: float  # the part of a task that the contents are
-    decode_s: float
-    prefill_s: float
-
-
-def _counts(study: Study, arm: int, code: int) -> _Counts | None:
-    """Sum the forced samples of an arm in one language."""
-    samples, plan = study.samples, study.plan
-    key = plan.languages[code].key
-    inside = np.array([item.language == key for item in plan.items])
-    rows = (
-        (samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED))
-        & (samples.arm == arm)
-        & inside[samples.item]
-    )
-    if not rows.any():
+def _gaps_s(study: Study, timeline: TimelineDiff | None) -> tuple[float, float] | None:
+    """Return the idle time of a decode step of base and arm; on a CPU host and device are one, and there is none."""
+    if timeline is None or study.headers[0].environment.device.kind == "cpu":
         return None
-    items = samples.item[rows]
-    facts = [plan.items[i] for i in items.tolist()]
-    return _Counts(
-        bytes=float(sum(len(f.content.encode()) for f in facts)),
-        prompt_bytes=float(sum(len(f.prompt.encode()) for f in facts)),
-        lexemes=float(sum(f.content_lexeme_count for f in facts)),
-        tokens=float(samples.token_count[rows].sum()),
-        steps=float(samples.step_count[rows].sum()),
-        tasks=float(sum(f.share for f in facts)),
-        decode_s=float(samples.decode_ns[rows].sum()) / 1e9,
-        prefill_s=float(samples.prefill_ns[rows].sum()) / 1e9,
-    )
-
-
-def _rates(study: Study) -> tuple[Rates, ...]:
-    rows = []
-    for code, language in enumerate(study.plan.languages):
-        for arm, facts in enumerate(study.plan.arms):
-            counts = _counts(study, arm, code)
-            if counts is None:
-                continue
-            # The first token comes out of prefill: decode is charged for the bytes of its own tokens.
-            whole_s = counts.decode_s * counts.tokens / counts.steps
-            rows.append(
-                Rates(
-                    arm=facts.name,
-                    language=language.name,
-                    tokens_per_s=counts.tokens / whole_s,
-                    bytes_per_s=counts.bytes / whole_s,
-                    lexemes_per_s=counts.lexemes / whole_s,
-                    seconds_per_task=whole_s / counts.tasks,
-                    seconds_per_kb=1000 * whole_s / counts.bytes,
-                    prefill_seconds_per_kb=1000 * counts.prefill_s / counts.prompt_bytes,
-                    tokens_per_kb=1000 * counts.tokens / counts.bytes,
-                    tokens_per_lexeme=counts.tokens / max(counts.lexemes, 1.0),
-                )
-            )
-    return tuple(rows)
-
-
-def _identity(arm: str, language: str, reference: str, a: _Counts, b: _Counts) -> IdentityLine:
-    """Split ln of b's decode time per task to a's: verbosity, fertility, steps per token and cost per step."""
-
-    def log(x: float, y: float) -> float:
-        return float(np.log(x / y))
-
-    verbosity = log(b.lexemes / b.tasks, a.lexemes / a.tasks)
-    fertility = log(b.tokens / b.lexemes, a.tokens / a.lexemes)
-    steps = log(b.steps / b.tokens, a.steps / a.tokens)
-    step_cost = log(b.decode_s / b.steps, a.decode_s / a.steps)
-    return IdentityLine(
-        arm=arm,
-        language=language,
-        reference=reference,
-        total=log(b.decode_s / b.tasks, a.decode_s / a.tasks),
-        verbosity=verbosity,
-        fertility=fertility,
-        steps=steps,
-        step_cost=step_cost,
-    )
-
-
-def _against_base(study: Study, arm: int) -> tuple[IdentityLine, ...]:
-    lines = []
-    for code, language in enumerate(study.plan.languages):
-        a, b = _counts(study, 0, code), _counts(study, arm, code)
-        if a is not None and b is not None:
-            lines.append(_identity(study.plan.arms[arm].name, language.name, "base", a, b))
-    return tuple(lines)
-
-
-def _against_pivot(study: Study, pivot: str) -> tuple[IdentityLine, ...]:
-    code = next((c for c, language in enumerate(study.plan.languages) if language.key == pivot), 0)
-    a = _counts(study, 0, code)
-    lines = []
-    for other, language in enumerate(study.plan.languages):
-        b = _counts(study, 0, other)
-        if a is not None and b is not None and other != code:
-            lines.append(_identity(study.plan.arms[0].name, language.name, pivot, a, b))
-    return tuple(lines)
-
-
-def _fertility(study: Study) -> tuple[FertilityLine, ...]:
-    """Return each arm's tokens per lexeme by language; arms with the same tokenizer are one line, the first's."""
-    lines = []
-    told: set[str | None] = set()
-    for arm, facts in enumerate(study.plan.arms):
-        digest = study.model(arm).tokenizer_digest
-        if digest in told:
-            continue
-        told.add(digest)
-        header = next(h for h in study.headers if arm in h.arms)
-        place = header.arms.index(arm)
-        prompts, contents = header.prompt_token_counts[place], header.content_token_counts[place]
-        for language in study.plan.languages:
-            logs = [
-                float(np.log((prompts[i] + contents[i]) / (item.prompt_lexeme_count + item.content_lexeme_count)))
-                for i, item in enumerate(study.plan.items)
-                if item.language == language.key and item.prompt_lexeme_count + item.content_lexeme_count
-            ]
-            if logs:
-                estimate = stats.student(logs, unit="task", method="mean of ln over tasks, Student's t")
-                lines.append(
-                    FertilityLine(
-                        arm=facts.name,
-                        language=language.name,
-                        exposure=str(language.exposure),
-                        tokens_per_lexeme=estimate,
-                    )
-                )
-    return tuple(lines)
-
-
-def _natural(study: Study) -> tuple[NaturalLine, ...]:
-    samples = study.samples
-    rows = samples.select(samples.mode == list(DecodeMode).index(DecodeMode.NATURAL))
-    if not len(rows):
-        return ()
-    lengths = {
-        arm: {int(i): int(n) for i, n in zip(own.item, own.token_count, strict=True)}
-        for arm in range(len(study.plan.arms))
-        if len(own := rows.select(rows.arm == arm))
-    }
-    base = lengths.get(0)
-    lines = []
-    for arm, own in lengths.items():
-        shared = [i for i in own if base is not None and i in base]
-        mean = float(np.mean(list(own.values())))
-        ratio = same = None
-        if arm and base is not None and shared:
-            ratio = float(np.log(sum(own[i] for i in shared) / sum(base[i] for i in shared)))
-            same = float(np.mean([own[i] == base[i] for i in shared]))
-        ended = rows.select(rows.arm == arm).ended
-        lines.append(
-            NaturalLine(
-                arm=study.plan.arms[arm].name,
-                answer_count=len(own),
-                token_count=mean,
-                ended_share=float(ended.mean()),
-                log_ratio=ratio,
-                same_tokens=same,
-            )
-        )
-    return tuple(lines)
+    decode = next((phase for phase in timeline.phases if phase.phase is Phase.DECODE), None)
+    if decode is None:
+        return None
+    return tuple(max(0.0, side.wall_ns - side.busy_ns) / 1e9 for side in (decode.a, decode.b))  # type: ignore[return-value]
 
 
 def _notes(study: Study, comparisons: Sequence[Comparison]) -> list[Note]:

@@ -1,6 +1,9 @@
 """``tokprof attribute``: run the experiment, or analyse a recorded one, and say why two models differ."""
 
+import contextlib
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +14,7 @@ from tokprof.profiler.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.study import StudyReport
+    from tokprof.profiler.measure.study import StudyProgress
     from tokprof.profiler.studies import Arm, Exposure, Plan, Study, StudyLanguage
 
 DEFAULT_LANGUAGES_PER_CLASS = 8
@@ -298,7 +302,7 @@ def _exposure(key: str, family: str | None, base: str) -> "tuple[Exposure, str, 
     entry = find(base)
     own = family or (entry.tokenizer if entry is not None else None)
     known = exposure(key, own)
-    evidence = known.evidence
+    evidence: str = known.evidence
     label = known.label
     if label == "unknown":
         known = exposure(key, STAND_IN)
@@ -374,11 +378,9 @@ def _step_seconds(model: str) -> float:
     return size / (GPU_BYTES_PER_S if Path("/dev/nvidia0").exists() else CPU_BYTES_PER_S)
 
 
-def _progress():  # type: ignore[no-untyped-def]
+@contextlib.contextmanager
+def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
     """Give a function that shows how far the study is, on standard error, with the time that is left."""
-    import contextlib
-    import time
-
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -389,46 +391,36 @@ def _progress():  # type: ignore[no-untyped-def]
         TimeRemainingColumn,
     )
 
-    from tokprof.profiler.measure.study import StudyProgress
-
     words = {"loading": "loading {}", "fetching": "fetching", "warm-up": "warming up", "tracing": "tracing {}"}
+    console = Console(stderr=True)
+    # Refreshed every two seconds: the model is measured on the same cores.
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("cells ·"),
+        TimeElapsedColumn(),
+        TextColumn("· left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        refresh_per_second=0.5,
+        speed_estimate_period=600,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("starting", total=None)
+        told_s = 0.0
 
-    @contextlib.contextmanager
-    def shown():  # type: ignore[no-untyped-def]
-        console = Console(stderr=True)
-        # Refreshed every two seconds: the model is measured on the same cores.
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("cells ·"),
-            TimeElapsedColumn(),
-            TextColumn("· left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            transient=True,
-            refresh_per_second=0.5,
-            speed_estimate_period=600,
-            disable=not console.is_terminal,
-        ) as progress:
-            task = None
-            told = 0.0
+        def tell(now: "StudyProgress") -> None:
+            nonlocal told_s
+            done, planned = now.finished_block_count, now.planned_block_count
+            doing = f"process {now.process + 1}: {words.get(now.stage, 'measuring').format(now.detail)}"
+            progress.update(task, description=doing, completed=done, total=planned)
+            if not console.is_terminal and time.monotonic() - told_s > QUIET_S:
+                told_s = time.monotonic()
+                console.print(f"{doing}, {done} of {planned} cells", highlight=False)
 
-            def tell(now: StudyProgress) -> None:
-                nonlocal task, told
-                of = f"process {now.process + 1}: {words.get(now.stage, 'measuring').format(now.detail)}"
-                if task is None:
-                    task = progress.add_task(of, total=now.planned_block_count, completed=now.finished_block_count)
-                progress.update(task, description=of, completed=now.finished_block_count)
-                if not console.is_terminal and time.monotonic() - told > QUIET_S:
-                    told = time.monotonic()
-                    console.print(
-                        f"{of}, {now.finished_block_count} of {now.planned_block_count} cells", highlight=False
-                    )
-
-            yield tell
-
-    return shown()
+        yield tell
 
 
 # ---------------------------------------------------------------------------------------------------------- the report
@@ -437,7 +429,8 @@ def _progress():  # type: ignore[no-untyped-def]
 def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from tokprof.profiler.analysis.study import analyze_study, clean_timelines
+    from tokprof.profiler.analysis.study import analyze_study
+    from tokprof.profiler.analysis.study_parts import clean_timelines
     from tokprof.profiler.report.study_text import print_study
     from tokprof.profiler.trace.reader import read_trace
 

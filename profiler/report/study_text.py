@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.analysis.study import Claim, Comparison, IdentityLine, StudyReport
+from tokprof.profiler.analysis.study import Claim, Comparison, StudyReport
+from tokprof.profiler.analysis.study_parts import IdentityLine
 from tokprof.profiler.report.text import notes_text, quantity
 from tokprof.profiler.report.timeline_text import print_phase
 from tokprof.profiler.studies import Exposure, Plan

@@ -255,3 +255,63 @@ def test_arms_in_processes_of_their_own_are_compared_as_independent():
     found = claim(report, "tuned")
     assert "Welch" in found.estimate.method
     assert found.estimate.low < 0.05 < found.estimate.high
+
+
+def factors_of(report, arm):
+    comparison = next(c for c in report.comparisons if c.arm == arm)
+    return {line.factor: line for line in comparison.factors}
+
+
+def test_the_factors_and_the_residual_sum_to_the_difference_of_the_times():
+    plan = plan_of(ArmRole.TUNED)
+    study = study_of(plan, lambda arm, _: 0.05 if arm == "tuned" else 0.0, tokens_per_byte=[0.35, 0.45])
+    lines = factors_of(analyze_study(study), "tuned")
+    own = {arm: study.samples.select(study.samples.arm == arm) for arm in (0, 1)}
+    means_s = [float((s.prefill_ns + s.decode_ns).mean()) / 1e9 for s in own.values()]
+    assert sum(line.seconds for line in lines.values()) == pytest.approx(means_s[1] - means_s[0], rel=1e-9)
+    assert lines["N_out"].effect.value == pytest.approx(np.log(0.45 / 0.35), abs=0.1)
+    assert lines["N_out"].effect.low > 0
+
+
+def test_with_one_tokenizer_the_token_counts_are_no_factor_at_all():
+    report = analyze_study(study_of(plan_of(ArmRole.AGAIN), noise=0.02))
+    lines = factors_of(report, "base again")
+    assert lines["N_in"].seconds == lines["N_out"].seconds == 0.0
+    assert "clock" not in lines  # nobody read one: absent, not 0
+    assert "gap" not in lines
+    assert abs(lines["residual"].effect.value) < 0.01
+
+
+def test_what_an_unmerged_adapter_adds_to_a_step_is_the_adapters():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.ADAPTER)
+    report = analyze_study(study_of(plan, lambda arm, _: 0.2 if arm == "adapter" else 0.0, noise=0.002))
+    lines = factors_of(report, "adapter")
+    assert lines["adapter"].effect.low > 0.05
+    assert lines["step cost"].seconds == 0.0
+
+
+def test_a_clock_that_moved_is_a_factor_with_its_measured_elasticity():
+    plan = plan_of(ArmRole.TUNED)
+    study = study_of(plan, noise=0.0005)
+    draw = np.random.default_rng(1)
+    samples = study.samples
+    ratio = np.where(samples.arm == 1, 0.9, 1.0) * np.exp(draw.normal(0, 0.02, len(samples)))
+    slower = ratio**-0.5  # half of the time follows the clock
+    steps = study.step_ns * np.repeat(slower, samples.step_count)
+    moved = replace(
+        samples,
+        prefill_ns=np.round(samples.prefill_ns * slower).astype(np.int64),
+        decode_ns=np.round(samples.decode_ns * slower).astype(np.int64),
+        sm_clock_mhz=1500.0 * ratio,
+    )
+    lines = factors_of(analyze_study(replace(study, samples=moved, step_ns=np.round(steps).astype(np.int64))), "tuned")
+    assert lines["clock"].effect.value == pytest.approx(-0.5 * np.log(0.9), rel=0.1)
+    assert abs(lines["step cost"].effect.value) < 0.01
+
+
+def test_a_clock_that_stood_still_is_said_to_tell_nothing():
+    study = study_of(plan_of(ArmRole.TUNED))
+    clock = np.full(len(study.samples), 1410.0)
+    report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=clock)))
+    assert "clock" not in factors_of(report, "tuned")
+    assert any(note.code == "clock-steady" for note in report.notes)

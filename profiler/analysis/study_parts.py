@@ -1,0 +1,457 @@
+"""What a study's samples say beside its claims: rates, the identity of decode time, fertility, factors, kernels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from tokprof.profiler.analysis import stats
+from tokprof.profiler.analysis.attribution import (
+    Decoded,
+    ShapleySplit,
+    State,
+    TimeFit,
+    TimeModel,
+    fit_time_model,
+    shapley,
+    split_decode,
+)
+from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.analysis.runs import clean_step
+from tokprof.profiler.analysis.stats import Estimate
+from tokprof.profiler.record import Array, DecodeMode, Note, NoteLevel, Phase, TimelineDiff, Trace, TypicalStep
+from tokprof.profiler.studies import ArmRole, Study, StudySamples
+from tokprof.profiler.trace.steps import typical_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """One arm in one language, side by side; decode alone but for ``seconds_per_prompt``."""
+
+    arm: str
+    language: str
+    tokens_per_s: float
+    bytes_per_s: float
+    lexemes_per_s: float
+    seconds_per_task: float  # the whole task decoded at this speed
+    seconds_per_kb: float
+    prefill_seconds_per_kb: float
+    tokens_per_kb: float
+    tokens_per_lexeme: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityLine:
+    """ln of decode time per task against a reference: the parts sum to ``total`` with no residual."""
+
+    arm: str
+    language: str
+    reference: str  # "base" in the same language, or the pivot language of the same arm
+    total: float
+    verbosity: float  # lexemes per task
+    fertility: float  # tokens per lexeme
+    steps: float  # decode steps per token
+    step_cost: float  # seconds per decode step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorLine:
+    """One factor's part in an arm's difference, by Shapley over the fitted time model."""
+
+    factor: str
+    seconds: float  # per item, mean
+    effect: Estimate  # its part of ln(arm / base); the factors and the residual sum to the whole
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FertilityLine:
+    """How many tokens an arm's tokenizer makes of a lexeme; ln, with the task as the unit."""
+
+    arm: str
+    language: str
+    exposure: str
+    tokens_per_lexeme: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NaturalLine:
+    """How long an arm's own answers are."""
+
+    arm: str
+    answer_count: int
+    token_count: float  # mean
+    ended_share: float  # by the model's own end; the rest was cut off at the limit
+    log_ratio: float | None  # ln of the mean number of tokens to the base's
+    same_tokens: float | None  # share of answers as long as the base's
+
+
+def forced(study: Study, arm: int | None = None) -> StudySamples:
+    """Return the teacher-forced samples, of one arm or of all."""
+    rows = study.samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED)
+    return study.samples.select(rows if arm is None else rows & (study.samples.arm == arm))
+
+
+def seconds(samples: StudySamples) -> Array:
+    """Return the time of each sample, prefill and decode."""
+    return cast(Array, (samples.prefill_ns + samples.decode_ns) / 1e9)
+
+
+def item_bytes(study: Study) -> Array:
+    """Return the bytes of each item, prompt and content."""
+    return np.array([len(item.prompt.encode()) + len(item.content.encode()) for item in study.plan.items])
+
+
+# ------------------------------------------------------------------------------------------------- counts and identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """What the forced samples of one arm in one language hold, summed: each block weighs the same."""
+
+    decoded: Decoded
+    byte_count: float
+    prompt_byte_count: float
+    prefill_s: float
+
+
+def _counts(study: Study, arm: int, code: int) -> _Counts | None:
+    plan = study.plan
+    key = plan.languages[code].key
+    own = forced(study, arm)
+    own = own.select(np.array([item.language == key for item in plan.items])[own.item])
+    if not len(own):
+        return None
+    facts = [plan.items[i] for i in own.item.tolist()]
+    return _Counts(
+        decoded=Decoded(
+            task_count=float(sum(f.share for f in facts)),
+            lexeme_count=float(sum(max(f.content_lexeme_count, 1) for f in facts)),
+            token_count=float(own.token_count.sum()),
+            step_count=float(own.step_count.sum()),
+            decode_s=float(own.decode_ns.sum()) / 1e9,
+        ),
+        byte_count=float(sum(len(f.content.encode()) for f in facts)),
+        prompt_byte_count=float(sum(len(f.prompt.encode()) for f in facts)),
+        prefill_s=float(own.prefill_ns.sum()) / 1e9,
+    )
+
+
+def rates(study: Study) -> tuple[Rates, ...]:
+    """Return what each arm does in each language, side by side."""
+    rows = []
+    for code, language in enumerate(study.plan.languages):
+        for arm, facts in enumerate(study.plan.arms):
+            counts = _counts(study, arm, code)
+            if counts is None:
+                continue
+            done = counts.decoded
+            # The first token comes out of prefill: decode is charged for the bytes of its own tokens.
+            whole_s = done.decode_s * done.token_count / done.step_count
+            rows.append(
+                Rates(
+                    arm=facts.name,
+                    language=language.name,
+                    tokens_per_s=float(done.token_count / whole_s),
+                    bytes_per_s=float(counts.byte_count / whole_s),
+                    lexemes_per_s=float(done.lexeme_count / whole_s),
+                    seconds_per_task=float(whole_s / done.task_count),
+                    seconds_per_kb=float(1000 * whole_s / counts.byte_count),
+                    prefill_seconds_per_kb=1000 * counts.prefill_s / counts.prompt_byte_count,
+                    tokens_per_kb=float(1000 * done.token_count / counts.byte_count),
+                    tokens_per_lexeme=float(done.token_count / done.lexeme_count),
+                )
+            )
+    return tuple(rows)
+
+
+def _identity(arm: str, language: str, reference: str, a: Decoded, b: Decoded) -> IdentityLine:
+    split = split_decode(a, b)
+    return IdentityLine(
+        arm=arm,
+        language=language,
+        reference=reference,
+        total=float(split.total),
+        verbosity=float(split.verbosity),
+        fertility=float(split.fertility),
+        steps=float(split.steps),
+        step_cost=float(split.step_cost),
+    )
+
+
+def against_base(study: Study, arm: int) -> tuple[IdentityLine, ...]:
+    """Split ln of an arm's decode time per task against the base's, language by language."""
+    lines = []
+    for code, language in enumerate(study.plan.languages):
+        a, b = _counts(study, 0, code), _counts(study, arm, code)
+        if a is not None and b is not None:
+            lines.append(_identity(study.plan.arms[arm].name, language.name, "base", a.decoded, b.decoded))
+    return tuple(lines)
+
+
+def against_pivot(study: Study, pivot: str) -> tuple[IdentityLine, ...]:
+    """Split ln of the base's decode time per task in each language against that in the pivot."""
+    code = next((c for c, language in enumerate(study.plan.languages) if language.key == pivot), 0)
+    a = _counts(study, 0, code)
+    lines = []
+    for other, language in enumerate(study.plan.languages):
+        b = _counts(study, 0, other)
+        if a is not None and b is not None and other != code:
+            lines.append(_identity(study.plan.arms[0].name, language.name, pivot, a.decoded, b.decoded))
+    return tuple(lines)
+
+
+def fertility(study: Study) -> tuple[FertilityLine, ...]:
+    """Return each arm's tokens per lexeme by language; arms with the same tokenizer are one line, the first's."""
+    lines = []
+    told: set[str | None] = set()
+    for arm, facts in enumerate(study.plan.arms):
+        digest = study.model(arm).tokenizer_digest
+        if digest in told:
+            continue
+        told.add(digest)
+        header = next(h for h in study.headers if arm in h.arms)
+        place = header.arms.index(arm)
+        prompts, contents = header.prompt_token_counts[place], header.content_token_counts[place]
+        for language in study.plan.languages:
+            logs = [
+                float(np.log((prompts[i] + contents[i]) / (item.prompt_lexeme_count + item.content_lexeme_count)))
+                for i, item in enumerate(study.plan.items)
+                if item.language == language.key and item.prompt_lexeme_count + item.content_lexeme_count
+            ]
+            if logs:
+                estimate = stats.student(logs, unit="task", method="mean of ln over tasks, Student's t")
+                lines.append(
+                    FertilityLine(
+                        arm=facts.name,
+                        language=language.name,
+                        exposure=str(language.exposure),
+                        tokens_per_lexeme=estimate,
+                    )
+                )
+    return tuple(lines)
+
+
+def natural(study: Study) -> tuple[NaturalLine, ...]:
+    """Return how long each arm's own answers are; empty without a natural arm."""
+    samples = study.samples
+    rows = samples.select(samples.mode == list(DecodeMode).index(DecodeMode.NATURAL))
+    if not len(rows):
+        return ()
+    lengths = {
+        arm: {int(i): int(n) for i, n in zip(own.item, own.token_count, strict=True)}
+        for arm in range(len(study.plan.arms))
+        if len(own := rows.select(rows.arm == arm))
+    }
+    base = lengths.get(0)
+    lines = []
+    for arm, answers in lengths.items():
+        shared = [i for i in answers if base is not None and i in base]
+        mean = float(np.mean(list(answers.values())))
+        ratio = same = None
+        if arm and base is not None and shared:
+            ratio = float(np.log(sum(answers[i] for i in shared) / sum(base[i] for i in shared)))
+            same = float(np.mean([answers[i] == base[i] for i in shared]))
+        ended = rows.select(rows.arm == arm).ended
+        lines.append(
+            NaturalLine(
+                arm=study.plan.arms[arm].name,
+                answer_count=len(answers),
+                token_count=mean,
+                ended_share=float(ended.mean()),
+                log_ratio=ratio,
+                same_tokens=same,
+            )
+        )
+    return tuple(lines)
+
+
+# ------------------------------------------------------------------------------------------------------------ factors
+
+
+def factors(
+    study: Study, arm: int, gaps_s: tuple[float, float] | None = None
+) -> tuple[tuple[FactorLine, ...], list[Note]]:
+    """Divide an arm's difference to the base among the factors of the time model, by Shapley's rule.
+
+    Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``gaps_s``
+    holds the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on a GPU).
+    """
+    notes: list[Note] = []
+    splits: list[ShapleySplit] = []
+    item_counts: list[int] = []
+    arms = forced(study, 0), forced(study, arm)
+    for process in np.unique(study.samples.process).tolist():
+        sides = [own.select(own.process == process) for own in arms]
+        shared = np.intersect1d(sides[0].item, sides[1].item)
+        if not len(shared):
+            continue
+        try:
+            models, said = _models(study, sides, gaps_s or (None, None))
+        except ValueError as error:
+            words = f"process {process}: {error}; it is left out of the factors"
+            notes.append(Note(code="model-not-fitted", message=words))
+            continue
+        notes += said
+        if study.plan.arms[arm].role is ArmRole.ADAPTER:
+            models[1] = models[1].beside(models[0])
+        states = [
+            State(
+                model=model,
+                n_in=_per_item(side, side.prompt_token_count, shared),
+                n_out=_per_item(side, side.token_count, shared),
+            )
+            for model, side in zip(models, sides, strict=True)
+        ]
+        observed = [_per_item(side, seconds(side), shared) for side in sides]
+        splits.append(shapley(states[0], states[1], observed[0], observed[1]).summed())
+        item_counts.append(len(shared))
+    if not splits or any(split.factors != splits[0].factors for split in splits):
+        return (), list(dict.fromkeys(notes))
+    parts = [
+        (str(factor), [split.effect_s[place] for split in splits]) for place, factor in enumerate(splits[0].factors)
+    ]
+    parts.append(("residual", [split.residual_s for split in splits]))
+    shares = [[*split.log_shares(), split.residual_log_share()] for split in splits]
+    lines = tuple(
+        FactorLine(
+            factor=name,
+            seconds=float(np.mean([effect / count for effect, count in zip(effects, item_counts, strict=True)])),
+            effect=stats.student([float(own[place]) for own in shares], method="Shapley, Student's t over processes"),
+            remark=REMARKS[name],
+        )
+        for place, (name, effects) in enumerate(parts)
+    )
+    return lines, list(dict.fromkeys(notes))
+
+
+def _models(
+    study: Study, sides: Sequence[StudySamples], gaps_s: tuple[float | None, float | None]
+) -> tuple[list[TimeModel], list[Note]]:
+    """Fit the time model to the samples of base and arm in one process, in the same form for both."""
+    terms = min(_fit(study, side).prefill_terms for side in sides)
+    clocks, elasticities, notes = _clocks(sides)
+    models = []
+    for side, gap, clock in zip(sides, gaps_s, clocks, strict=True):
+        more = {"clock_mhz": clock, "reference_clock_mhz": clocks[0]}
+        more |= {"prefill_elasticity": elasticities[0], "decode_elasticity": elasticities[1]}
+        fit = _fit(study, side, prefill_terms=terms, gap_s=gap, **(more if clock is not None else {}))
+        models.append(fit.model)
+        notes += fit.notes
+    if any(model.context_s is None for model in models):  # one side's contexts tell its cost, the other's do not
+        models = [replace(model, context_s=None) for model in models]
+    return models, notes
+
+
+def _fit(study: Study, samples: StudySamples, **more: Any) -> TimeFit:
+    starts, counts = samples.step_start, samples.step_count
+    steps = [study.step_ns[start : start + count] for start, count in zip(starts, counts, strict=True)]
+    contexts = [n_in + np.arange(1, n + 1) for n_in, n in zip(samples.prompt_token_count, counts, strict=True)]
+    return fit_time_model(
+        samples.prompt_token_count,
+        samples.prefill_ns / 1e9,
+        np.concatenate(contexts),
+        np.concatenate(steps) / 1e9,
+        **more,
+    )
+
+
+def _clocks(
+    sides: Sequence[StudySamples],
+) -> tuple[tuple[float, float] | tuple[None, None], tuple[float, float], list[Note]]:
+    """Return both sides' mean SM clocks and how prefill and decode follow the clock; absent unless both are known.
+
+    The elasticity is the slope of ln time over ln clock among the samples of the same item and side. Where the clock
+    hardly moved it cannot be known, and a plain 1 would be wrong for kernels that wait for memory.
+    """
+    unknown: tuple[None, None] = (None, None)
+    if any(side.sm_clock_mhz is None for side in sides):
+        return unknown, (1.0, 1.0), []
+    logs: dict[str, list[Array]] = {"clock": [], "prefill": [], "decode": []}
+    for side in sides:
+        known = side.select(np.isfinite(cast(Array, side.sm_clock_mhz)))
+        columns = {"clock": cast(Array, known.sm_clock_mhz), "prefill": known.prefill_ns, "decode": known.decode_ns}
+        for item in np.unique(known.item).tolist():
+            for name, values in columns.items():
+                own = np.log(values[known.item == item].astype(np.float64))
+                logs[name].append(own - own.mean())
+    clock, prefill, decode = (np.concatenate([*parts, []]) for parts in logs.values())
+    moved = float(clock @ clock)
+    if not len(clock) or np.sqrt(moved / len(clock)) < STEADY_CLOCK:
+        note = Note(
+            code="clock-steady",
+            message="the SM clock hardly moved, so how times follow it is not known: the clock is no factor of its own",
+            level=NoteLevel.INFO,
+        )
+        return unknown, (1.0, 1.0), [note]
+    slopes = [float(np.clip(-(clock @ times) / moved, 0.0, 1.5)) for times in (prefill, decode)]
+    means = [float(np.nanmean(cast(Array, side.sm_clock_mhz))) for side in sides]
+    return (means[0], means[1]), (slopes[0], slopes[1]), []
+
+
+def _per_item(samples: StudySamples, values: Array, items: Array) -> Array:
+    """Return the mean of the values over the samples of each item."""
+    inside = np.isin(samples.item, items)
+    place = np.searchsorted(items, samples.item[inside])
+    sums = np.bincount(place, weights=values[inside].astype(np.float64), minlength=len(items))
+    return cast(Array, sums / np.bincount(place, minlength=len(items)))
+
+
+STEADY_CLOCK = 0.003  # standard deviation of ln clock within an item, below which it tells nothing
+REMARKS = {
+    "N_in": "tokens of the prompt: fertility",
+    "N_out": "tokens of the text: fertility",
+    "prefill cost": "seconds per prompt token",
+    "step cost": "seconds per decode step at no context",
+    "context cost": "seconds per step and token of context",
+    "adapter": "what the adapter adds to a step",
+    "clock": "of the SMs",
+    "gap": "the host's, per step",
+    "residual": "not explained by the model",
+}
+
+
+# ------------------------------------------------------------------------------------------------------------ kernels
+
+
+def clean_timelines(study: Study, traces: Mapping[int, Trace]) -> dict[int, TimelineDiff]:
+    """Compare each traced arm's typical prefill and decode step with the base's, at the times of the clean samples.
+
+    ``traces`` holds the arms' traces; the base's is arm 0. The profiled pass tells the kernels, the clean samples of
+    the same item and the same steps tell the time.
+    """
+    if 0 not in traces:
+        return {}
+    steps = {arm: _clean_steps(study, arm, trace) for arm, trace in traces.items()}
+    return {
+        arm: TimelineDiff(
+            a_name=study.plan.arms[0].name,
+            b_name=study.plan.arms[arm].name,
+            phases=tuple(compare_steps(a, b) for a in steps[0] for b in own if a.phase is b.phase),
+        )
+        for arm, own in steps.items()
+        if arm != 0
+    }
+
+
+def _clean_steps(study: Study, arm: int, trace: Trace) -> tuple[TypicalStep, ...]:
+    samples = study.samples
+    traced_item = int(samples.item[np.lexsort((samples.block, samples.process))[0]])
+    rows = (samples.arm == arm) & (samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED))
+    same = rows & (samples.item == traced_item)
+    chosen = np.flatnonzero(same if same.any() else rows)
+    if not len(chosen):
+        return ()
+    starts, counts = samples.step_start[chosen], samples.step_count[chosen]
+    first = [study.step_ns[a : a + min(n, study.plan.trace_step_count)] for a, n in zip(starts, counts, strict=True)]
+    walls = {
+        Phase.PREFILL: float(np.median(samples.prefill_ns[chosen])),
+        Phase.DECODE: float(np.median(np.concatenate(first))),
+    }
+    on_cpu = study.headers[0].environment.device.kind == "cpu"
+    return tuple(
+        clean_step(step, walls[step.phase], on_cpu=on_cpu)
+        for step in typical_steps(trace)
+        if step.phase is not None and walls[step.phase] > 0
+    )
