@@ -69,8 +69,8 @@ def _tables() -> tuple[dict[str, Language], dict[str, Family]]:
     content = tomllib.loads(Path(__file__).with_name("languages.toml").read_text(encoding="utf-8"))
     languages = {}
     for key, fields in content["languages"].items():
-        lists = {name: tuple(fields.pop(name, ())) for name in ("extensions", "aliases")}
-        languages[key] = Language(key=key, **lists, **fields)
+        extensions, aliases = (tuple(fields.pop(name, ())) for name in ("extensions", "aliases"))
+        languages[key] = Language(key=key, extensions=extensions, aliases=aliases, **fields)
     return languages, {key: Family(key=key, **fields) for key, fields in content["families"].items()}
 
 

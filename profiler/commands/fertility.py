@@ -62,11 +62,11 @@ def fertility(
     wanted = None if languages is None else [*_words(languages, "--languages"), chosen]
     with model_errors(), download_progress() as bar:
         content = load_corpus(corpus, languages=wanted, tasks=None if tasks is None else _words(tasks, "--tasks"))
-        tokenizers = {}
+        tokenizers: dict[str, Tokenizer] = {}
         for name in tokenizer or DEFAULT_TOKENIZERS:
             found = _tokenizer(name, bar(f"{name} tokenizer"))
             tokenizers.setdefault(found.name, found)
-        report = measure(content, list(tokenizers.values()), chosen, lexer=lexer.value)
+        report = measure(content, list(tokenizers.values()), chosen, lexer=lexer.value, progress=bar("counting tokens"))
     if as_json:
         import msgspec
 

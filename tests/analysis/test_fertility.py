@@ -140,7 +140,7 @@ def test_without_tasks_or_pivot_nothing_is_compared_and_a_note_says_so():
     assert headlines(report) == ("starcoder: 500 to 500 tokens per kB of code.",)
 
 
-def test_a_language_without_a_lexer_keeps_its_parity(monkeypatch):
+def test_a_language_without_a_lexer_keeps_its_parity():
     pytest.importorskip("pygments")
     report = fertility(corpus(python=["ab"] * 9, uiua=["ab ab"] * 9), [of_bytes()], lexer="pygments")
     uiua = language(report, "uiua")

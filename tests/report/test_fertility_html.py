@@ -69,7 +69,9 @@ def test_the_page_stands_alone_and_no_name_becomes_markup(tmp_path, pivot):
     assert '<b>&"' not in text
     assert "&lt;script&gt;alert(1)" in text
     assert "default-src 'none'" in text
-    assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"', text)
+    # bokeh's library names the network for mathematics, which the policy above forbids; nothing outside it does.
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", re.sub(r"(?s)<script.*?</script>", "", text))
+    assert not re.findall(r"<script[^>]*src=", re.sub(r"(?s)(<script[^>]*>).*?</script>", r"\1", text))
     assert len(text) < 2_000_000
 
 
