@@ -15,6 +15,7 @@ from tokprof.profiler.errors import InputError, MeasurementError
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.study import StudyReport
     from tokprof.profiler.measure.study import StudyProgress
+    from tokprof.profiler.record import TimelineDiff
     from tokprof.profiler.studies import Arm, Exposure, Plan, Study, StudyLanguage
 
 DEFAULT_LANGUAGES_PER_CLASS = 8
@@ -459,26 +460,21 @@ def as_text(report: "StudyReport") -> str:
     """Return a report as JSON; of the timelines the ledgers by category, without the kernel tables."""
     import msgspec
 
-    def plain(value: object) -> object:
-        if hasattr(value, "phases"):
-            return [
-                {
-                    "phase": None if phase.phase is None else str(phase.phase),
-                    "base_wall_ns": phase.a.wall_ns,
-                    "arm_wall_ns": phase.b.wall_ns,
-                    "residual_ns": phase.residual_ns,
-                    "ledger": msgspec.to_builtins(dict(phase.ledgers)["category"]),
-                }
-                for phase in value.phases
-            ]
-        raise TypeError(type(value).__name__)
+    def ledgers(diff: "TimelineDiff | None") -> list[dict[str, object]]:
+        return [
+            {
+                "phase": phase.phase,
+                "base_wall_ns": phase.a.wall_ns,
+                "arm_wall_ns": phase.b.wall_ns,
+                "residual_ns": phase.residual_ns,
+                "ledger": dict(phase.ledgers)["category"],
+            }
+            for phase in (diff.phases if diff is not None else ())
+        ]
 
     facts = {name: getattr(report, name) for name in report.__dataclass_fields__}
     facts["comparisons"] = [
-        {
-            name: getattr(c, name) if name != "timeline" else c.timeline and plain(c.timeline)
-            for name in c.__dataclass_fields__
-        }
+        {name: getattr(c, name) for name in c.__dataclass_fields__} | {"timeline": ledgers(c.timeline)}
         for c in report.comparisons
     ]
-    return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(facts, enc_hook=float), indent=2).decode()  # numpy's numbers

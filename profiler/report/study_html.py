@@ -310,7 +310,7 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
     base = report.base_seconds_per_item
     steps = [(line.factor, 1000 * line.seconds / bytes_per_item) for line in comparison.factors]
     start = 1000 * base / bytes_per_item
-    rows = ["base", *(name for name, _ in steps), comparison.arm]
+    rows = ["base, in all", *(name for name, _ in steps), f"{comparison.arm}, in all"]
     left, right, colours, texts = [0.0], [start], [TOTAL], [f"{start:.3f} s/KB"]
     at = start
     for _, value in steps:
