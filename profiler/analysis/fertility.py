@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tokprof.models.corpora import Corpus, Item
+from tokprof.models.errors import ModelError
 from tokprof.models.languages import Exposure, display_name, exposure
 from tokprof.models.lexers import LexerName, lexeme_counts, lexer_version
 from tokprof.models.tokenizers import Tokenizer
@@ -126,7 +127,7 @@ def fertility(
     Raises
     ------
     ModelError
-        The lexer is not installed.
+        The lexer is not installed, or a tokenizer makes no tokens of a language.
     """
     groups = {key: list(items) for key, items in groupby(sorted(corpus.items, key=_order), key=lambda i: i.language)}
     lexemes = {key: lexeme_counts([item.text for item in items], key, lexer) for key, items in groups.items()}
@@ -192,6 +193,8 @@ def _encode(tokenizer: Tokenizer, items: Sequence[Item], advance: Callable[[int]
                 occurrences = np.pad(occurrences, (0, len(found) - len(occurrences)))
             occurrences[: len(found)] += found
         advance(sum(map(len, texts)))
+    if not sum(counts):
+        raise ModelError(f"{tokenizer.name}: makes no token at all of {items[0].name}; it is no tokenizer of text")
     return np.array(counts, np.int64), occurrences
 
 

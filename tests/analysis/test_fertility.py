@@ -13,7 +13,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
 from tokprof.models.corpora import Corpus, Item, load_corpus
-from tokprof.models.tokenizers import FastTokenizer
+from tokprof.models.errors import ModelError
+from tokprof.models.tokenizers import FastTokenizer, tokenizer_of
 from tokprof.profiler.analysis import fertility as module
 from tokprof.profiler.analysis.fertility import fertility, headlines, percent, ratio_of_sums, renyi_efficiency
 
@@ -75,6 +76,23 @@ def test_byte_fallback_is_a_byte_of_a_vocabulary_of_pieces_or_part_of_a_characte
     level = language(fertility(texts, [of_bytes()]), "python")
     assert level.token_count == 4
     assert level.byte_fallback_share == pytest.approx(2 / 4)  # the tab is a token like any other
+
+
+def test_codestral_spends_a_byte_token_on_each_tab_and_newline():
+    pytest.importorskip("mistral_common")
+    texts = load_corpus(None, languages=["go"])
+    go = language(fertility(texts, [tokenizer_of("codestral")], "go"), "go")
+    written = "".join(item.text for item in texts.items)
+    assert go.tab_share * go.token_count == pytest.approx(written.count("\t"))
+    assert go.newline_share * go.token_count == pytest.approx(written.count("\n"))
+    assert go.byte_fallback_share == pytest.approx(go.tab_share + go.newline_share)
+    assert go.exposure.label == "not named"
+
+
+def test_a_tokenizer_that_makes_nothing_of_a_language_is_refused():
+    empty = FastTokenizer(Backend(models.BPE(vocab={"a": 0, "b": 1}, merges=[])), name="empty")
+    with pytest.raises(ModelError, match=r"^empty: makes no token at all of go0; it is no tokenizer of text$"):
+        fertility(corpus(go=["xyz"]), [empty])
 
 
 COUNTS = st.integers(1, 10**7)
