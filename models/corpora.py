@@ -269,6 +269,7 @@ def _streamed(source: str, wanted: _Wanted) -> Iterator[Item]:
     """Yield rows of a hub's data set as they arrive, until enough text is there."""
     try:
         from datasets import load_dataset
+        from huggingface_hub import HfApi
     except ImportError as error:
         raise ModelError(
             f"{source}: no such file or folder; as a data set of the hub it needs datasets: pip install "
@@ -276,6 +277,7 @@ def _streamed(source: str, wanted: _Wanted) -> Iterator[Item]:
         ) from error
     name, _, config = source.partition(":")
     try:
+        HfApi().dataset_info(name, timeout=10)  # fails at once, where the library would try for half a minute
         splits = load_dataset(name, config or None, streaming=True)
         split = "train" if "train" in splits else next(iter(splits))
         size = 0

@@ -187,11 +187,10 @@ def _encode(tokenizer: Tokenizer, items: Sequence[Item], advance: Callable[[int]
     for texts in _batches([item.text for item in items]):
         encoded = tokenizer.encode_batch(texts)
         counts += [len(ids) for ids in encoded]
-        for ids in encoded:
-            found = np.bincount(np.array(ids, np.int64))
-            if len(found) > len(occurrences):
-                occurrences = np.pad(occurrences, (0, len(found) - len(occurrences)))
-            occurrences[: len(found)] += found
+        found = np.bincount(np.concatenate([np.array(ids, np.int64) for ids in encoded]))
+        if len(found) > len(occurrences):
+            occurrences = np.pad(occurrences, (0, len(found) - len(occurrences)))
+        occurrences[: len(found)] += found
         advance(sum(map(len, texts)))
     if not sum(counts):
         raise ModelError(f"{tokenizer.name}: makes no token at all of {items[0].name}; it is no tokenizer of text")

@@ -212,6 +212,10 @@ def hub(monkeypatch):
         module = types.ModuleType("datasets")
         module.load_dataset = load_dataset
         monkeypatch.setitem(sys.modules, "datasets", module)
+        api = types.SimpleNamespace(dataset_info=lambda name, timeout: (name, timeout))
+        module = types.ModuleType("huggingface_hub")
+        module.HfApi = lambda: api
+        monkeypatch.setitem(sys.modules, "huggingface_hub", module)
         return asked
 
     return install
