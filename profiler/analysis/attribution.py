@@ -358,9 +358,12 @@ def fit_time_model(
     Raises
     ------
     ValueError
-        There are no samples, or a time is not positive and finite.
+        There are no samples, not as many times as token counts, or a time is not positive and finite.
     """
     n, context_count = (np.asarray(x, dtype=np.float64) for x in (n_in, context))
+    for counts, times, what in ((n, prefill_s, "prefills"), (context_count, step_s, "decode steps")):
+        if counts.ndim != 1 or counts.shape[-1:] != np.shape(times)[-1:]:
+            raise ValueError(f"{what}: token counts of shape {counts.shape}, times of shape {np.shape(times)}")
     gap = np.asarray(0.0 if gap_s is None else gap_s)[..., None]
     speed = np.ones(1)
     if clock_mhz is not None and reference_clock_mhz is not None:
