@@ -1,7 +1,7 @@
-"""What a model costs, from its configuration alone: parameters, bytes read per token, bytes of cache per token.
+"""What a model costs, from its configuration alone: parameters, and the operations and bytes of every step.
 
 Nothing here needs torch. The counts follow from the published layer definitions of each family and are checked against
-models built on the meta device.
+models built on the meta device and against the products that torch's FlopCounterMode sees them compute.
 """
 
 from collections.abc import Mapping
@@ -88,6 +88,172 @@ def kv_bytes_per_token(shape: ModelShape, dtype: str) -> int:
     if shape.is_state_space:
         return 0
     return 2 * shape.layer_count * shape.kv_head_count * shape.head_dim * DTYPE_BYTES[dtype]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCost:
+    """What one kind of operator costs in one step, over all layers and the whole batch.
+
+    A multiplication and an addition count as two operations. ``weight_bytes`` and ``cache_bytes`` have to cross the
+    memory's interface however the step is computed; ``activation_bytes`` cross it only if the operator is a kernel of
+    its own and its operands do not stay in a cache.
+    """
+
+    name: str
+    category: str  # as in trace/categories.toml
+    flop_count: int = 0  # of matrix products, convolutions and attention: what runs on matrix units
+    masked_flop_count: int = 0  # on top, in a kernel that computes the scores which the mask throws away
+    vector_flop_count: int = 0
+    weight_bytes: int = 0
+    cache_bytes: int = 0  # KV cache or state, read and written
+    activation_bytes: int = 0  # read and written
+
+
+def step_cost(
+    shape: ModelShape, *, batch_size: int, token_count: int, context_token_count: int, dtype: str
+) -> tuple[OperatorCost, ...]:
+    """Return what a forward costs that adds ``token_count`` tokens to sequences of ``context_token_count`` tokens.
+
+    A prefill has many tokens and no context, a decode step one token. Logits are computed for the last token alone.
+    Where the family slides a window over the context, keys beyond it are neither read nor multiplied.
+    """
+    size = DTYPE_BYTES[dtype]
+    rows = batch_size * token_count
+    hidden, vocabulary = shape.hidden, shape.vocabulary_count
+    step = _Step(batch_size, token_count, context_token_count, size)
+    layer = _mamba2_operators(shape, step) if shape.is_state_space else _transformer_operators(shape, step)
+    depth = shape.layer_count
+    return (
+        OperatorCost(name="embedding", category="embedding/sampling", activation_bytes=2 * rows * hidden * size),
+        *(
+            OperatorCost(
+                name=one.name,
+                category=one.category,
+                flop_count=depth * one.flop_count,
+                masked_flop_count=depth * one.masked_flop_count,
+                vector_flop_count=depth * one.vector_flop_count,
+                weight_bytes=depth * one.weight_bytes,
+                cache_bytes=depth * one.cache_bytes,
+                activation_bytes=depth * one.activation_bytes,
+            )
+            for one in layer
+        ),
+        OperatorCost(
+            name="final norm",
+            category="norm",
+            vector_flop_count=4 * rows * hidden,
+            weight_bytes=_norm(shape, hidden) * size,
+            activation_bytes=2 * rows * hidden * size,
+        ),
+        step.product("LM head", hidden, vocabulary, rows=batch_size),
+        OperatorCost(name="sampling", category="embedding/sampling", activation_bytes=batch_size * vocabulary * size),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    batch_size: int
+    token_count: int
+    context_token_count: int
+    size: int  # bytes of a number
+
+    @property
+    def rows(self) -> int:
+        return self.batch_size * self.token_count
+
+    def product(
+        self, name: str, inner: int, outer: int, *, bias: bool = False, rows: int | None = None
+    ) -> OperatorCost:
+        """Cost of multiplying rows of width ``inner`` with a matrix (inner, outer)."""
+        rows = self.rows if rows is None else rows
+        return OperatorCost(
+            name=name,
+            category="gemm",
+            flop_count=2 * rows * inner * outer,
+            vector_flop_count=rows * outer * bias,
+            weight_bytes=(inner + bias) * outer * self.size,
+            activation_bytes=rows * (inner + outer) * self.size,
+        )
+
+    def elementwise(self, name: str, width: int, *, read: int = 1, flops: int = 1, weights: int = 0) -> OperatorCost:
+        """Cost of an operator that reads ``read`` rows of ``width`` for each that it writes."""
+        return OperatorCost(
+            name=name,
+            category="norm" if "norm" in name else "elementwise",
+            vector_flop_count=flops * self.rows * width,
+            weight_bytes=weights * self.size,
+            activation_bytes=(read + 1) * self.rows * width * self.size,
+        )
+
+
+def _transformer_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...]:
+    query = shape.head_count * shape.head_dim
+    keys_values = 2 * shape.kv_head_count * shape.head_dim
+    hidden, ffn = shape.hidden, shape.ffn
+    rotary = (step.elementwise("rotary", query + keys_values // 2, flops=3),) if not shape.position_rows else ()
+    return (
+        step.elementwise("norms", 2 * hidden, flops=4, weights=2 * _norm(shape, hidden)),
+        step.product("query, key, value", hidden, query + keys_values, bias=shape.attention_bias),
+        *rotary,
+        _attention(shape, step),
+        step.product("attention output", query, hidden, bias=shape.output_bias),
+        step.product("feed-forward in", hidden, ffn * (1 + shape.gated), bias=shape.output_bias),
+        step.elementwise("activation", ffn, read=1 + shape.gated, flops=8 + shape.gated),
+        step.product("feed-forward out", ffn, hidden, bias=shape.output_bias),
+        step.elementwise("residuals", 2 * hidden, read=2),
+    )
+
+
+def _attention(shape: ModelShape, step: _Step) -> OperatorCost:
+    new, context, window = step.token_count, step.context_token_count, shape.window_token_count
+    reach = context + new if window is None else window  # keys that a query sees at most, its own among them
+    kept = min(context, reach - 1)  # of the context, what any query sees
+    # The query i of the new ones sees min(context + i + 1, reach) keys.
+    growing = max(0, min(new, reach - context))
+    pairs = growing * context + growing * (growing + 1) // 2 + (new - growing) * reach
+    per_pair = 4 * step.batch_size * shape.head_count * shape.head_dim
+    row = 2 * shape.kv_head_count * shape.head_dim * step.size
+    return OperatorCost(
+        name="attention",
+        category="attention",
+        flop_count=per_pair * pairs,
+        masked_flop_count=per_pair * (new * (kept + new) - pairs),
+        vector_flop_count=5 * step.batch_size * shape.head_count * pairs,
+        cache_bytes=step.batch_size * (kept + min(new, reach)) * row,
+        activation_bytes=2 * step.rows * shape.head_count * shape.head_dim * step.size,
+    )
+
+
+def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...]:
+    """Count the recurrence; the chunked form of a prefill computes more products, on matrix units."""
+    inner = shape.head_count * shape.head_dim
+    mixed = inner + 2 * shape.group_count * shape.state_size
+    passes = 2 if step.context_token_count else 1  # a prefill writes the state and reads none
+    per_head = 3 * shape.head_count
+    return (
+        step.elementwise("norms", shape.hidden, flops=4, weights=_norm(shape, shape.hidden)),
+        step.product("projection in", shape.hidden, inner + mixed + shape.head_count),
+        OperatorCost(
+            name="convolution",
+            category="convolution",
+            flop_count=2 * step.rows * mixed * shape.convolution_width,
+            weight_bytes=(mixed * shape.convolution_width + mixed) * step.size,
+            cache_bytes=passes * step.batch_size * mixed * (shape.convolution_width - 1) * step.size,
+            activation_bytes=2 * step.rows * mixed * step.size,
+        ),
+        OperatorCost(
+            name="state",
+            category="state space",
+            flop_count=2 * step.rows * inner * shape.state_size,  # reading it out; the update is no product
+            vector_flop_count=3 * step.rows * inner * shape.state_size,
+            weight_bytes=per_head * step.size,
+            cache_bytes=passes * step.batch_size * inner * shape.state_size * step.size,
+            activation_bytes=step.rows * (mixed + inner) * step.size,
+        ),
+        step.elementwise("gated norm", inner, read=2, flops=9, weights=inner),
+        step.product("projection out", inner, shape.hidden),
+        step.elementwise("residuals", shape.hidden, read=2),
+    )
 
 
 def _layers(shape: ModelShape) -> int:
