@@ -1,0 +1,104 @@
+"""An unmerged LoRA adapter (arXiv 2106.09685) applied inside its base product: two launches instead of five or more.
+
+The first product, into the adapter's few ranks, is :func:`~tokprof.kernels.matvec.matvec`. The second is added where
+the base product is still in registers: the adapter costs its own weights and no further trip of the outputs to memory.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from tokprof.kernels.launch import Cost, dot, launch
+from tokprof.kernels.matvec import dot_one, dot_some, matvec, padded_rows, tile_for_one, tile_for_some
+
+
+def lora_reference(
+    x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: Tensor | None = None
+) -> Tensor:
+    """Return ``x @ weight.T + scaling * (x @ a.T) @ b.T + bias`` in the inputs' dtype; shapes as in :func:`lora`."""
+    out = x @ weight.T + scaling * ((x @ a.T) @ b.T)
+    return out if bias is None else out + bias
+
+
+@triton.jit
+def _lora_one(
+    x, weight, inner, b, bias, out, scaling, x_stride, row_stride, b_stride, outputs, inputs, rank,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inside = row < outputs
+    total = dot_one(x, x_stride, weight, row, inside, row_stride, inputs, ROWS, COLUMNS)
+    r = tl.arange(0, RANK)
+    h = tl.load(inner + r, mask=r < rank, other=0.0)
+    up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
+    total += scaling * tl.sum(up.to(tl.float32) * h[None, :], 1)
+    if bias is not None:
+        total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + row, total.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _lora_some(
+    x, weight, inner, b, bias, out, scaling, count, x_row_stride, x_stride, row_stride, b_stride, outputs, inputs, rank,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inside = row < outputs
+    total = dot_some(
+        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
+    )  # fmt: skip
+    vector = tl.arange(0, COUNT)
+    r = tl.arange(0, RANK)
+    wanted = (r < rank)[:, None] & (vector < count)[None, :]
+    h = tl.load(inner + vector[None, :] * rank + r[:, None], mask=wanted, other=0.0)
+    up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
+    total += scaling * dot(up.to(tl.float32), h, tl.zeros((ROWS, COUNT), tl.float32))
+    if bias is not None:
+        total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)[:, None]
+    to = out + vector.to(tl.int64)[None, :] * outputs + row[:, None]
+    tl.store(to, total.to(out.dtype.element_ty), mask=inside[:, None] & (vector < count)[None, :])
+
+
+def lora(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: Tensor | None = None) -> Tensor:
+    """Return ``x @ weight.T + scaling * (x @ a.T) @ b.T + bias``, (rows, outputs) in ``x``'s dtype.
+
+    Parameters
+    ----------
+    x
+        (rows, inputs), 1 to 64 rows, of any strides.
+    weight
+        (outputs, inputs), each row contiguous.
+    a, b
+        (rank, inputs) and (outputs, rank), rank at most 128, each row contiguous; float32 (as PEFT keeps them) or
+        ``x``'s dtype.
+    """
+    if a.shape[0] != b.shape[1] or a.shape[0] > 128 or b.shape[0] != weight.shape[0] or b.stride(1) != 1:
+        raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)} are no adapter of rank 128 or less of this weight")
+    rows, rank, (outputs, inputs) = x.shape[0], a.shape[0], weight.shape
+    out = torch.empty((rows, outputs), dtype=x.dtype, device=x.device)
+    inner = matvec(x, a, dtype=torch.float32)
+    padded_rank = max(16, triton.next_power_of_2(rank))
+    if rows == 1:
+        tile = tile_for_one(outputs, inputs, x.device)
+        launch(
+            _lora_one, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
+            ROWS=tile[0], COLUMNS=tile[1], RANK=padded_rank,
+        )  # fmt: skip
+    else:
+        tile = tile_for_some(x, weight)
+        launch(
+            _lora_some, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            rows, x.stride(0), x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
+            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), RANK=padded_rank, num_stages=4,
+        )  # fmt: skip
+    return out
+
+
+def lora_cost(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, *, biased: bool = False) -> Cost:
+    """Return the cost of one call; the inner vectors stay in the cache."""
+    rows, rank, (outputs, inputs) = x.shape[0], a.shape[0], weight.shape
+    moved = weight.numel() * weight.element_size() + a.numel() * a.element_size() + b.numel() * b.element_size()
+    moved += (rows * (inputs + outputs) + outputs * biased) * x.element_size()
+    return Cost(bytes=moved, flops=2 * rows * (outputs * inputs + rank * (inputs + outputs)) + rows * outputs * biased)

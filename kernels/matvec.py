@@ -1,0 +1,176 @@
+"""Skinny matrix products for decoding: a few rows of activations times a weight matrix, in bf16 or with int8 weights.
+
+All the time goes into reading the weights once, so what matters is many wide loads under way at the same time. One row
+needs no tensor core: its products are summed in registers and reduced across threads once, at the end. Several rows
+would repeat that sum for each of them, so they go through the tensor cores, with the weights as the tall operand.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from tokprof.kernels.launch import Cost, dot, launch, sm_count
+
+MAX_ROWS = 64  # beyond, a product is no longer bound by its weights, and the vendor library is the right tool
+_FEW_OUTPUTS = 256  # weights of so few rows stay in the cache: a program for each row and vector waits the least
+
+
+def matvec_reference(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """Return ``x @ (scale * weight).T + bias`` in ``x``'s own dtype; shapes as in :func:`matvec`."""
+    full = weight.to(x.dtype) if scale is None else weight.to(x.dtype) * scale.to(x.dtype)[:, None]
+    out = x @ full.T
+    return out if bias is None else out + bias
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return int8 weights (outputs, inputs) and the float32 scale (outputs,) of each row: symmetric, to nearest."""
+    largest = weight.abs().amax(dim=1).float()
+    scale = torch.where(largest > 0, largest / 127, torch.ones_like(largest))
+    return torch.round(weight.float() / scale[:, None]).to(torch.int8), scale
+
+
+@triton.jit
+def dot_one(x, x_stride, weight, row, row_inside, row_stride, inputs, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Return the products (ROWS,) of the weights' rows ``row`` with the vector ``x``, in float32."""
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    start_of_row = weight + row.to(tl.int64)[:, None] * row_stride
+    for start in tl.range(0, inputs, COLUMNS, num_stages=3):
+        column = start + tl.arange(0, COLUMNS)
+        inside = column < inputs
+        w = tl.load(start_of_row + column[None, :], mask=row_inside[:, None] & inside[None, :], other=0)
+        v = tl.load(x + column * x_stride, mask=inside, other=0)
+        total += w.to(tl.float32) * v.to(tl.float32)[None, :]
+    return tl.sum(total, 1)
+
+
+@triton.jit
+def dot_some(
+    x, x_row_stride, x_stride, count, weight, row, row_inside, row_stride, inputs,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
+):  # fmt: skip
+    """Return the products (ROWS, COUNT) of the weights' rows ``row`` with ``count`` vectors ``x``, in float32."""
+    total = tl.zeros((ROWS, COUNT), tl.float32)
+    start_of_row = weight + row.to(tl.int64)[:, None] * row_stride
+    vector = tl.arange(0, COUNT)
+    start_of_vector = x + vector.to(tl.int64)[None, :] * x_row_stride
+    for start in tl.range(0, inputs, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        inside = column < inputs
+        w = tl.load(start_of_row + column[None, :], mask=row_inside[:, None] & inside[None, :], other=0)
+        wanted = inside[:, None] & (vector < count)[None, :]
+        v = tl.load(start_of_vector + column[:, None] * x_stride, mask=wanted, other=0)
+        if w.dtype == tl.float32:
+            v = v.to(tl.float32)
+        total = dot(w.to(v.dtype), v, total)
+    return total
+
+
+@triton.jit
+def _matvec_one(
+    x, weight, scale, bias, out, x_row_stride, x_stride, row_stride, outputs, inputs,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    vector = tl.program_id(1).to(tl.int64)
+    inside = row < outputs
+    total = dot_one(x + vector * x_row_stride, x_stride, weight, row, inside, row_stride, inputs, ROWS, COLUMNS)
+    if scale is not None:
+        total *= tl.load(scale + row, mask=inside, other=0.0)
+    if bias is not None:
+        total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + vector * outputs + row, total.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _matvec_some(
+    x, weight, scale, bias, out, count, x_row_stride, x_stride, row_stride, outputs, inputs,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inside = row < outputs
+    total = dot_some(
+        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
+    )  # fmt: skip
+    if scale is not None:
+        total *= tl.load(scale + row, mask=inside, other=0.0)[:, None]
+    if bias is not None:
+        total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)[:, None]
+    vector = tl.arange(0, COUNT)
+    to = out + vector.to(tl.int64)[None, :] * outputs + row[:, None]
+    tl.store(to, total.to(out.dtype.element_ty), mask=inside[:, None] & (vector < count)[None, :])
+
+
+def matvec(
+    x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return ``x @ (scale * weight).T + bias`` as (rows, outputs) in ``dtype``, else in ``x``'s.
+
+    Parameters
+    ----------
+    x
+        (rows, inputs), 1 to 64 rows, of any strides.
+    weight
+        (outputs, inputs), each row contiguous: in a floating dtype, or int8 with a ``scale`` (outputs,) in float32.
+    bias
+        (outputs,).
+    """
+    check_skinny(x, weight)
+    rows, (outputs, inputs) = x.shape[0], weight.shape
+    out = torch.empty((rows, outputs), dtype=dtype or x.dtype, device=x.device)
+    if rows == 1 or outputs <= _FEW_OUTPUTS:
+        tile = tile_for_one(outputs, inputs, x.device)
+        launch(
+            _matvec_one, (triton.cdiv(outputs, tile[0]), rows), x, weight, scale, bias, out,
+            x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, ROWS=tile[0], COLUMNS=tile[1],
+        )  # fmt: skip
+    else:
+        tile = tile_for_some(x, weight)
+        launch(
+            _matvec_some, (triton.cdiv(outputs, tile[0]),), x, weight, scale, bias, out,
+            rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs,
+            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4,
+        )  # fmt: skip
+    return out
+
+
+def matvec_cost(x: Tensor, weight: Tensor, *, scaled: bool = False, biased: bool = False) -> Cost:
+    """Return the cost of one call that writes ``x``'s dtype."""
+    rows, (outputs, inputs) = x.shape[0], weight.shape
+    moved = weight.numel() * weight.element_size() + rows * (inputs + outputs) * x.element_size()
+    moved += outputs * (4 * scaled + x.element_size() * biased)
+    return Cost(bytes=moved, flops=2 * rows * outputs * inputs + rows * outputs * (scaled + biased))
+
+
+# What the kernels built on the same inner loops share.
+
+
+def check_skinny(x: Tensor, weight: Tensor) -> None:
+    """Refuse shapes and strides that :func:`dot_one` and :func:`dot_some` are not made for."""
+    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"x {tuple(x.shape)} is no (rows, inputs) to weight {tuple(weight.shape)}, (outputs, inputs)")
+    if not 1 <= x.shape[0] <= MAX_ROWS:
+        raise ValueError(f"{x.shape[0]} rows: a skinny product takes 1 to {MAX_ROWS}")
+    if weight.stride(1) != 1:
+        raise ValueError("each row of weight wants to be contiguous: a transposed one would be read far slower")
+
+
+def tile_for_one(outputs: int, inputs: int, device: torch.device) -> tuple[int, int]:
+    """Return rows and columns of a tile of 4096 weights: as tall as leaves two programs to each multiprocessor."""
+    rows = 16
+    while rows > 1 and triton.cdiv(outputs, rows) < 2 * sm_count(device):
+        rows //= 2
+    return rows, min(4096 // rows, max(16, triton.next_power_of_2(inputs)))
+
+
+def tile_for_some(x: Tensor, weight: Tensor) -> tuple[int, int]:
+    """Return rows and columns of a tile for the tensor cores: 16 KB of bf16 weights at most in each of the stages."""
+    outputs, inputs = weight.shape
+    rows = 16 if triton.cdiv(outputs, 64) < 2 * sm_count(x.device) else 64
+    columns = (256 if rows == 16 else 128) * 2 // max(x.element_size(), weight.element_size())
+    return rows, min(columns, max(16, triton.next_power_of_2(inputs)))
+
+
+def padded_rows(rows: int) -> int:
+    """Return the number of vectors that :func:`dot_some` is compiled for."""
+    return max(16, triton.next_power_of_2(rows))
