@@ -17,7 +17,7 @@ MARKERS := $(if $(SLOW),,not slow and) $(if $(GPU),,not) gpu$(if $(GPU), or not 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): one to three minutes"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[measure,mistral,report,test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[measure,mistral,report,triton,test]'
 	touch $@
 
 profile: $(VENV)/installed
