@@ -376,7 +376,8 @@ def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None 
     fitted = len(counts)
     if groups is not None:
         cells, codes = _cells(blocks, groups)
-        typical = _medians(cells)
+        groups_values = cells.transpose(1, 0, 2).reshape(cells.shape[1], -1)
+        typical = np.array([float(hodges_lehmann(own[~np.isnan(own)])) for own in groups_values])
         centred = [own - typical[code] for own, code in zip(centred, codes, strict=True)]
         fitted += len(typical) - 1
     rest = [own - middle for own, middle in zip(centred, _each(centred), strict=True)]
