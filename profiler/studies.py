@@ -14,6 +14,7 @@ History of ``STUDY_VERSION``:
 import fcntl
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class ArmRole(StrEnum):
     ADAPTER = "adapter"  # the base with an adapter kept apart
     CONTROL = "control"  # tuned on general code
     PLACEBO = "placebo"  # a change of the weights of the same norm, without learning
+    SWAPPED = "swapped"  # one arm's weights reading another's tokens: what fertility alone does, by measurement
 
 
 class Exposure(StrEnum):
@@ -75,6 +77,8 @@ class Arm:
     adapter: str | None = None
     merge_adapter: bool = False
     seed: int = 0
+    weights_of: int | None = None  # of a swapped arm: the arms whose weights and whose tokens it takes
+    tokens_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +249,7 @@ class Study:
 
 def trace_file(folder: Path, arm_name: str) -> Path:
     """Return where the kernel pass of an arm leaves its trace."""
-    return folder / TRACES / f"{arm_name.replace(' ', '-')}.json.gz"
+    return folder / TRACES / f"{re.sub('[^a-z]+', '-', arm_name)}.json.gz"
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -355,6 +359,12 @@ def load_plan(folder: Path) -> Plan:
         raise FileFormatError(f"{file}: {error}") from error
     if not plan.arms or plan.arms[0].role is not ArmRole.BASE or not plan.items:
         raise FileFormatError(f"{file}: wants a base arm first, and items")
+    if any(
+        (arm.weights_of is None) != (arm.tokens_of is None)
+        or not all(0 <= other < place for other in (arm.weights_of, arm.tokens_of) if other is not None)
+        for place, arm in enumerate(plan.arms)
+    ):
+        raise FileFormatError(f"{file}: key 'arms': a swapped arm wants weights and tokens of arms before it")
     known = {language.key for language in plan.languages}
     if strange := next((item.language for item in plan.items if item.language not in known), None):
         raise FileFormatError(f"{file}: an item is in {strange!r}, which is none of its languages")

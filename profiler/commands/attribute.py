@@ -64,6 +64,9 @@ def attribute(
     ] = 0.1,
     natural: Annotated[int, typer.Option(help="New tokens of the natural arm, at most; 0 leaves it out.", min=0)] = 32,
     trace_steps: Annotated[int, typer.Option(help="Decode steps of each arm's kernel pass; 0: none.", min=0)] = 8,
+    swap: Annotated[
+        bool, typer.Option("--swap", help="Let base and tuned also read each other's tokens: fertility by measurement.")
+    ] = False,
     apart: Annotated[
         bool, typer.Option("--apart", help="One process per arm, for models that do not fit side by side.")
     ] = False,
@@ -109,7 +112,7 @@ def attribute(
     else:
         if base is None:
             raise InputError("--base is missing: the model that the others are held against")
-        arms = _arms(base, tuned, adapter, control, placebo, weights=weights)
+        arms = _arms(base, tuned, adapter, control, placebo, weights=weights, swap=swap, apart=apart)
         for arm in arms:
             check_model(
                 arm.model,
@@ -164,8 +167,12 @@ def _arms(
     placebo: str | None,
     *,
     weights: str,
+    swap: bool,
+    apart: bool,
 ) -> "tuple[Arm, ...]":
     """Return the arms: the base, the base again, and whatever was named. A folder with an adapter is merged."""
+    from dataclasses import replace
+
     from tokprof.profiler.studies import Arm, ArmRole
 
     arms = [
@@ -181,6 +188,20 @@ def _arms(
             arms.append(Arm(name=str(role), role=role, model=place, weights=weights))
     if adapter is not None:
         arms.append(Arm(name="adapter", role=ArmRole.ADAPTER, model=base, weights=weights, adapter=str(adapter)))
+    if swap:
+        if tuned is None or apart:
+            raise InputError("--swap wants --tuned, and both models in one process: leave out --apart")
+        names = {arm.role: place for place, arm in enumerate(arms)}
+        for source, reader in ((ArmRole.BASE, ArmRole.TUNED), (ArmRole.TUNED, ArmRole.BASE)):
+            arms.append(
+                replace(
+                    arms[names[source]],
+                    name=f"{source}, {reader}'s tokens",
+                    role=ArmRole.SWAPPED,
+                    weights_of=names[source],
+                    tokens_of=names[reader],
+                )
+            )
     return tuple(arms)
 
 

@@ -89,7 +89,11 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
 
 def _request(folder: Path, plan: Plan, unit: Unit, log: ProcessLog) -> StudyRequest:
     """Ask for the blocks that are not there yet, and in the first replication for the arms' traces."""
-    untraced = [arm for arm in unit.arms if not trace_file(folder, plan.arms[arm].name).is_file()]
+    untraced = [
+        arm
+        for arm in unit.arms
+        if plan.arms[arm].weights_of is None and not trace_file(folder, plan.arms[arm].name).is_file()
+    ]
     return StudyRequest(
         plan=plan,
         unit=unit,

@@ -7,7 +7,7 @@ blocks are measured.
 import gc
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,11 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
     arms: dict[int, LoadedArm] = {}
     for arm in request.unit.arms:
         channel.send("stage", "loading", detail=plan.arms[arm].name)
-        arms[arm] = _loaded_arm(plan, arm, device, channel)
+        source, reader = plan.arms[arm].weights_of, plan.arms[arm].tokens_of
+        if source is not None and reader is not None:
+            arms[arm] = _swapped(arms[source], arms[reader])
+        else:
+            arms[arm] = _loaded_arm(plan, arm, device, channel)
     header = Header(
         process=request.unit.process,
         session=request.session,
@@ -162,6 +166,19 @@ def _loaded_arm(plan: Plan, arm: int, device: str, channel: Channel) -> LoadedAr
             )
     return LoadedArm(
         loaded=loaded, request=request, prompts=tuple(map(tuple, prompts)), contents=tuple(map(tuple, contents))
+    )
+
+
+def _swapped(source: LoadedArm, reader: LoadedArm) -> LoadedArm:
+    """Return the one's weights with the other's tokens, kept within its vocabulary: only their number matters."""
+    size = source.loaded.vocabulary_count
+
+    def within(rows: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(number % size for number in row) for row in rows)
+
+    loaded = replace(source.loaded, tokenizer_digest=reader.loaded.tokenizer_digest)
+    return LoadedArm(
+        loaded=loaded, request=source.request, prompts=within(reader.prompts), contents=within(reader.contents)
     )
 
 

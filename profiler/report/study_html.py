@@ -56,10 +56,17 @@ def write_study_page(report: StudyReport, path: Path) -> None:
 def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
     parts = []
 
-    def section(name: str, title: str, words: str, more: str = "") -> None:
+    def section(name: str, title: str, words: str, more: str = "", key: str = "") -> None:
         if name in divisions or more:
             division = divisions.get(name, "")
-            parts.append(f"<section><h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>{division}{more}</section>")
+            words = html.escape(words)
+            parts.append(f"<section><h2>{html.escape(title)}</h2><p>{words}{key}</p>{division}{more}</section>")
+
+    sides = "".join(
+        f' <b style="color:{colour}">●</b> {side}'
+        for side, colour in SIDE_COLOURS.items()
+        if any(line.exposure == side for line in report.fertility)
+    )
 
     section(
         "claims",
@@ -85,7 +92,7 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the black "
         "diamond. Verbosity is the language's, fertility the tokenizer's.",
     )
-    section("fertility", "Fertility", "Tokens per lexeme, with 95 % intervals over tasks.")
+    section("fertility", "Fertility", "Tokens per lexeme, with 95 % intervals over tasks.", key=sides)
     for comparison in report.comparisons:
         arm = html.escape(comparison.arm)
         parts += [
@@ -226,19 +233,7 @@ def _language_figure(report: StudyReport) -> Any:
     _zero(made, report.margin)
     colours = [SIDE_COLOURS[line.exposure] for _, line in lines]
     _dots(made, rows, [line.total for _, line in lines], colours)
-    _side_legend(made, {line.exposure for _, line in lines})
     return made
-
-
-def _side_legend(made: Any, sides: set[str]) -> None:
-    from bokeh.models import Legend, LegendItem
-
-    items = []
-    for side, colour in SIDE_COLOURS.items():
-        if side in sides:
-            nothing = made.scatter([], [], color=colour, size=8)
-            items.append(LegendItem(label=side, renderers=[nothing]))
-    made.add_layout(Legend(items=items, orientation="horizontal", border_line_color=None), "above")
 
 
 def _identity_figure(report: StudyReport) -> Any:
@@ -296,7 +291,6 @@ def _fertility_figure(report: StudyReport) -> Any:
     )
     made.segment("low", "row", "high", "row", color="colour", line_width=2, source=source)
     made.scatter("value", "row", color="colour", size=8, source=source)
-    _side_legend(made, {line.exposure for line in lines})
     return made
 
 

@@ -13,7 +13,7 @@ from tokprof.profiler.analysis.study import Claim, Comparison, StudyReport
 from tokprof.profiler.analysis.study_parts import IdentityLine
 from tokprof.profiler.report.text import notes_text, quantity
 from tokprof.profiler.report.timeline_text import print_phase
-from tokprof.profiler.studies import Exposure, Plan
+from tokprof.profiler.studies import ArmRole, Exposure, Plan
 
 LEDGER_LINES = 6
 
@@ -25,7 +25,7 @@ def print_study(report: StudyReport, console: Console) -> None:
     console.print()
     console.print(_claim_table(report))
     for comparison in report.comparisons:
-        if comparison.factors:
+        if comparison.factors and comparison.role != ArmRole.AGAIN:
             console.print()
             console.print(_factor_table(comparison))
     console.print()
@@ -33,13 +33,16 @@ def print_study(report: StudyReport, console: Console) -> None:
     console.print()
     console.print(_identity_table(report))
     for comparison in report.comparisons:
-        console.print()
-        console.print(_language_table(comparison))
+        if comparison.role != ArmRole.AGAIN:
+            console.print()
+            console.print(_language_table(comparison))
     if report.natural:
         console.print()
         console.print(_natural_table(report))
     for comparison in report.comparisons:
-        for phase in comparison.timeline.phases if comparison.timeline is not None else ():
+        if comparison.timeline is None or comparison.role == ArmRole.AGAIN:
+            continue
+        for phase in comparison.timeline.phases:
             console.print()
             console.print(Text(f"{comparison.arm}: kernels of {phase.phase} against the base's", style="bold"))
             print_phase(phase, console, by="category", top=LEDGER_LINES)
@@ -135,7 +138,7 @@ def what(claim: Claim) -> str:
 
 
 def _factor_table(comparison: Comparison) -> Table:
-    title = f"{comparison.arm}: what the difference is due to (Shapley), of the time of one task's excerpt"
+    title = f"{comparison.arm}: what the difference is due to (Shapley), per excerpt"
     table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
     for line in comparison.factors:
         table.add_row(line.factor, f"{line.seconds:+.4f}", interval(line.effect), Text(line.remark, style="dim"))
@@ -146,7 +149,8 @@ def _rate_table(report: StudyReport) -> Table:
     numbers = ["tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme"]
     table = _table("decode, side by side", "language", ["arm", *numbers])
     before = ""
-    for rate in report.rates:
+    again = {comparison.arm for comparison in report.comparisons if comparison.role == ArmRole.AGAIN}
+    for rate in (rate for rate in report.rates if rate.arm not in again):
         values = (
             rate.tokens_per_s,
             rate.bytes_per_s,

@@ -208,6 +208,7 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
         (("--resume", "--out", "/nowhere"), "/nowhere: no such study folder"),
         (("--from", "/nowhere"), "/nowhere: no such study folder"),
         (("--from", "/nowhere", "--base", "BASE"), "leave out --base"),
+        (("--base", "BASE", "--swap"), "--swap wants --tuned"),
         (("--base", "BASE", "--tuned", "/nowhere"), "/nowhere: no such file or folder"),
         (("--base", "BASE", "--adapter", "/nowhere"), "no PEFT adapter here"),
     ],
@@ -219,6 +220,44 @@ def test_a_mistake_is_one_line_that_says_the_way_out(tiny, tmp_path, words, mess
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="session")
+def coarse(tiny, tmp_path_factory):
+    """Make a model of the base's shape whose tokenizer joins pairs of letters: other tokens for the same text."""
+    import shutil
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("coarse") / "coarse"
+    shutil.copytree(tiny / "tuned", folder)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    unused = [sign for sign in alphabet if not sign.isascii()]
+    merges = [("l", "e"), ("c", "a"), ("l", "l")]
+    signs = [sign for sign in alphabet if sign not in unused[:3]] + ["le", "ca", "ll"]
+    tokenizer = Tokenizer(models.BPE(vocab={sign: i for i, sign in enumerate(signs)}, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.mark.slow
+def test_swapped_arms_read_each_others_tokens(tiny, coarse, corpus, tmp_path):
+    words = options(tiny, corpus, tmp_path / "s")
+    words[words.index(tiny / "tuned")] = coarse
+    words[words.index("-P") + 1] = 1
+    done = tokprof(*words, "--swap")
+    assert done.returncode == 0, done.stderr
+    plan = load_plan(tmp_path / "s")
+    study = load_study(tmp_path / "s", units(plan), plan)
+    counts = {
+        plan.arms[arm].name: study.samples.select(study.samples.arm == arm).prompt_token_count.sum()
+        for arm in range(len(plan.arms))
+    }
+    assert counts["base, tuned's tokens"] == counts["tuned"] < counts["base"]
+    assert counts["tuned, base's tokens"] == counts["base"]
+    assert "other tokens" in " ".join(done.stdout.split())
 
 
 def test_the_plan_alone_measures_nothing(tiny, corpus, tmp_path):
