@@ -67,6 +67,10 @@ def fertility(
             found = _tokenizer(name, bar(f"{name} tokenizer"))
             tokenizers.setdefault(found.name, found)
         report = measure(content, list(tokenizers.values()), chosen, lexer=lexer.value, progress=bar("counting tokens"))
+    if html is not None:
+        from tokprof.profiler.report.fertility_html import write_fertility_page
+
+        write_fertility_page(report, html)
     if as_json:
         import msgspec
 
@@ -78,11 +82,7 @@ def fertility(
         from tokprof.profiler.report.fertility_text import print_fertility
 
         print_fertility(report, Console())
-    if html is not None:
-        from tokprof.profiler.report.fertility_html import write_fertility_page
-
-        write_fertility_page(report, html)
-        if not as_json:
+        if html is not None:
             typer.echo(f"\nas a picture: {html}")
 
 
