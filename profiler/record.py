@@ -375,6 +375,8 @@ class ModelFacts:
     adapter_name: str | None = None
     compiled: bool = False
     kernels: str = "eager"
+    # The sizes that its cost follows from, fields of models.cost.ModelShape; None for a family without a formula.
+    shape: dict[str, int | bool | str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +468,35 @@ class Run:
             raise ValueError("a run wants a clean pass")
         if self.outcome is Outcome.COMPLETE and self.stop.rule is StopRule.INTERRUPTED:
             raise ValueError("an interrupted run is not complete")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Samples of one thing that a device can do, each the rate or the time of one attempt."""
+
+    name: str  # "memory read", "matrix product", "launch latency", ...
+    unit: str  # "B/s", "FLOP/s", "s" or "Hz"
+    samples: tuple[float, ...]
+    method: str  # what was run: "torch.mm of 2048 x 2048 matrices"
+    dtype: str | None = None
+    working_set_bytes: int | None = None  # of memory probes
+
+    @property
+    def best(self) -> float:
+        """The fastest sample: others shared the device with something."""
+        return min(self.samples) if self.unit == "s" else max(self.samples)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one device with one driver can do, as measured on it."""
+
+    created: str  # UTC, ISO 8601
+    tokprof_version: str
+    environment: Environment
+    cache_bytes: int | None  # of its last level of cache
+    probes: tuple[Probe, ...]
+    notes: tuple[Note, ...] = ()
 
 
 class EventKind(IntEnum):
