@@ -50,6 +50,7 @@ ALLOWED = {
     "report": {"errors", "record", "studies", "trace", "analysis"},
     "commands": ROOMS | {"commands"},
     "cli": {"commands", "errors"},
+    "__main__": {"cli"},
 }
 HEAVY = {"torch", "transformers", "scipy", "bokeh", "triton", "peft", "accelerate", "gguf", "pyarrow", "viztracer"}
 

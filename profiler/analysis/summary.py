@@ -6,7 +6,7 @@ range over its repetitions is shown for what it is.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class KernelShare:
     category: str
     share: float  # of the phase's kernel time
     count_per_span: float  # launches in one prefill or one decode step
-    time_us_per_span: float
+    time_us_per_span: float | None  # None where the clean pass lacks a step of the profiled one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,12 +180,7 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
     tables = [_clean(run.spans, phase) for run in runs]
     steps = np.concatenate([table.duration_ns for table in tables]) / 1e6
     tokens = [_per_repetition(table, table.token_count) for table in tables]
-    rates = [t / ms * 1e3 for t, ms in zip(tokens, times_ms, strict=True)]
-    byte_rates = [
-        _per_repetition(table, table.byte_count) / ms * 1e3
-        for table, ms in zip(tables, times_ms, strict=True)
-        if table.byte_count is not None
-    ]
+    bytes_ = [_per_repetition(table, table.byte_count) for table in tables if table.byte_count is not None]
     decode = phase is Phase.DECODE
     energy, error, reason = _energy(runs, phase)
     busy, basis = kernel_busy_share(runs, phase)
@@ -196,8 +191,8 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
         marked_count=sum(_marked_repetitions(table) for table in tables),
         token_count=int(np.median(np.concatenate(tokens))),
         time_ms=_over_processes(times_ms),
-        tokens_per_s=_over_processes(rates),
-        bytes_per_s=_over_processes(byte_rates) if len(byte_rates) == len(tables) else None,
+        tokens_per_s=_rate(tokens, times_ms),
+        bytes_per_s=_rate(bytes_, times_ms) if len(bytes_) == len(tables) else None,
         time_to_first_token_ms=None if decode else _over_processes([_first_token_ms(table) for table in tables]),
         latency_median_ms=quantiles[0],
         latency_p95_ms=quantiles[1],
@@ -263,7 +258,11 @@ def matching_clean_ns(spans: Spans, other: Spans) -> float:
 
 
 def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) -> tuple[KernelShare, ...]:
-    """Return the kernels that took the most time in the profiled pass of a phase."""
+    """Return the kernels that took the most time in the profiled pass of a phase.
+
+    Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back.
+    """
+    scale = _clean_scale(runs, phase)
     time_ns: Counter[str] = Counter()
     launches: Counter[str] = Counter()
     category: dict[str, str] = {}
@@ -289,10 +288,22 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
             category=category.get(name, ""),
             share=value / total,
             count_per_span=launches[name] / span_count,
-            time_us_per_span=value / span_count / 1e3,
+            time_us_per_span=None if scale is None else scale * value / span_count / 1e3,
         )
         for name, value in time_ns.most_common(count)
     )
+
+
+def _clean_scale(runs: Sequence[Run], phase: Phase) -> float | None:
+    """Return clean over profiled time of the same steps; 1 on a GPU, where kernels keep their durations."""
+    if runs[0].environment.device.kind == "cuda":
+        return 1.0
+    clean_ns = profiled_ns = 0.0
+    for run in runs:
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        clean_ns += matching_clean_ns(run.spans, profiled)
+        profiled_ns += float(profiled.duration_ns.sum())
+    return clean_ns / profiled_ns if profiled_ns and clean_ns > 0 else None
 
 
 def host_frames(runs: Sequence[Run], count: int = TOP_COUNT) -> tuple[float | None, tuple[FrameShare, ...]]:
@@ -392,6 +403,21 @@ def _over_processes(samples: Sequence[Array]) -> Estimate:
     )
 
 
+def _rate(amounts: Sequence[Array], times_ms: Sequence[Array]) -> Estimate:
+    """Return amounts per second: the mean amount of a repetition over the time that is printed beside it."""
+    time, amount = _over_processes(times_ms), float(np.mean(np.concatenate(amounts)))
+    single = np.concatenate([a / ms for a, ms in zip(amounts, times_ms, strict=True)]) * 1e3
+    known = time.low is not None and time.high is not None and time.low > 0
+    return Estimate(
+        value=amount / time.value * 1e3,
+        low=amount / time.high * 1e3 if known and time.high is not None else None,
+        high=amount / time.low * 1e3 if known and time.low is not None else None,
+        minimum=float(single.min()),
+        maximum=float(single.max()),
+        process_count=time.process_count,
+    )
+
+
 def _energy(runs: Sequence[Run], phase: Phase) -> tuple[float | None, float | None, str]:
     entries = [energy for run in runs for energy in run.energies if energy.phase is phase]
     known = [e for e in entries if e.energy_mj is not None and e.token_count]
@@ -458,8 +484,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _distinct_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
-    seen: dict[tuple[str, str], Note] = {}
-    for run in runs:
-        for note in run.notes:
-            seen.setdefault((note.code, note.message), note)
-    return tuple(seen.values())
+    """Return the runs' notes, each once; one that only some of several processes have says which."""
+    places: dict[Note, list[int]] = {}
+    for number, run in enumerate(runs, start=1):
+        for note in dict.fromkeys(run.notes):
+            places.setdefault(note, []).append(number)
+    return tuple(
+        note if len(own) == len(runs) else replace(note, message=f"process {', '.join(map(str, own))}: {note.message}")
+        for note, own in places.items()
+    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tokprof.profiler.analysis.runs import Recording
     from tokprof.profiler.record import Note, TimelineDiff
 
-Categories = Annotated[Path | None, typer.Option(help="TOML file of your own [[rule]] tables, tried before tokprof's.")]
+Categories = Annotated[Path | None, typer.Option(help="TOML file of your own rule tables, tried before tokprof's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the same as data.")]
 
 

@@ -72,7 +72,7 @@ def attribute(
     ] = False,
     batch: Annotated[int, typer.Option(help="Sequences side by side.", min=1)] = 1,
     dtype: Annotated[str | None, typer.Option(help="float32 on a CPU else bfloat16.")] = None,
-    attention: Annotated[str, typer.Option(help="sdpa, eager or flash_attention_2.")] = "sdpa",
+    attention: Annotated[str, typer.Option(help="sdpa, eager, flash_attention_2 or _3, or flex_attention.")] = "sdpa",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     weights: Annotated[Weights, typer.Option(help="Of base and tuned: random ones need no download.")] = Weights.REAL,
     threads: Annotated[int | None, typer.Option(help="torch's threads on a CPU.", min=1)] = None,
@@ -356,11 +356,11 @@ def _margin(text: str) -> float:
 
 def _print_plan(plan: "Plan", folder: Path, *, to_stderr: bool) -> None:
     """Say what will be measured, how long it should take and what it can find, before it starts."""
-    from rich.console import Console
 
     from tokprof.profiler.analysis.stats import VarianceComponents
     from tokprof.profiler.measure.schedule import units
     from tokprof.profiler.report.study_text import print_plan
+    from tokprof.profiler.report.text import open_console
 
     components = VarianceComponents(
         between_sd=BETWEEN_SD, within_sd=WITHIN_SD, process_count=plan.process_count, block_count=plan.block_count
@@ -378,7 +378,7 @@ def _print_plan(plan: "Plan", folder: Path, *, to_stderr: bool) -> None:
     print_plan(
         plan,
         folder,
-        Console(stderr=to_stderr),
+        open_console(stderr=to_stderr),
         expected_s=expected_s,
         detectable=components.detectable_effect(plan.process_count, per_process),
     )
@@ -449,11 +449,11 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
 
 
 def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
-    from rich.console import Console
 
     from tokprof.profiler.analysis.study import analyze_study
     from tokprof.profiler.analysis.study_parts import clean_timelines
     from tokprof.profiler.report.study_text import print_study
+    from tokprof.profiler.report.text import open_console
     from tokprof.profiler.trace.reader import read_trace
 
     files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}
@@ -462,7 +462,7 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(as_text(report))
     else:
-        print_study(report, Console())
+        print_study(report, open_console())
     from tokprof.profiler.report.study_html import write_study_page
 
     place = html or study.folder / "report.html"

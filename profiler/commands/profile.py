@@ -14,6 +14,14 @@ from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Run
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+class Skippable(StrEnum):
+    """A pass that may be left out; the clean one gives every time."""
+
+    ENERGY = "energy"
+    KERNELS = "kernels"
+    STACKS = "stacks"
+
+
 class Weights(StrEnum):
     """Where the weights come from."""
 
@@ -40,7 +48,7 @@ def profile(
     new_tokens: Annotated[int, typer.Option("--new-tokens", "-n", help="New tokens of each sequence.")] = 64,
     batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
     dtype: Annotated[str | None, typer.Option(help=f"{', '.join(DTYPES)}; float32 on a CPU else bfloat16.")] = None,
-    attention: Annotated[str, typer.Option(help="sdpa, eager or flash_attention_2.")] = "sdpa",
+    attention: Annotated[str, typer.Option(help="sdpa, eager, flash_attention_2 or _3, or flex_attention.")] = "sdpa",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     weights: Annotated[Weights, typer.Option(help="Random ones are made on the device, without a download.")] = (
         Weights.REAL
@@ -61,7 +69,7 @@ def profile(
     ] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default runs/MODEL-TIME.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")] = False,
-    skip: Annotated[list[PassKind] | None, typer.Option(help="Leave out a pass: energy, kernels or stacks.")] = None,
+    skip: Annotated[list[Skippable] | None, typer.Option(help="Leave out a pass.")] = None,
     trace_steps: Annotated[int, typer.Option(help="Decode steps in the profiled pass.", min=1)] = 48,
     native: Annotated[bool, typer.Option("--native", help="C frames in the host stacks, too.")] = False,
     blocking: Annotated[
@@ -93,9 +101,7 @@ def profile(
         raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
     if merge and adapter is None:
         raise InputError("--merge wants an --adapter to merge")
-    skipped = set(skip or ())
-    if PassKind.CLEAN in skipped:
-        raise InputError("--skip clean: every time comes from the clean pass; skip energy, kernels or stacks")
+    skipped = {str(kind) for kind in skip or ()}
     if prompt not in (None, "-") and not Path(prompt).exists():
         raise InputError(f"--prompt {prompt}: no such file or folder")
     check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)
@@ -238,7 +244,6 @@ def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> 
 
 
 def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool = True) -> None:
-    from rich.console import Console
 
     from tokprof.profiler.analysis.summary import summarize
     from tokprof.profiler.environment import fingerprint, fingerprint_digest
@@ -249,18 +254,18 @@ def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool =
 
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
         return
-    from tokprof.profiler.report.text import print_summary
+    from tokprof.profiler.report.text import open_console, print_summary
 
-    console = Console()
+    console = open_console()
     print_summary(summary, console)
     if written:
         from rich.text import Text
 
         console.print()
-        folder = place if len(runs) == 1 else place / "process-00"
+        folder, of = (place, "") if len(runs) == 1 else (place / "process-00", " of the first process")
         for text, path in (
             ("every sample", place),
-            ("timeline (tokprof open)", folder / "trace.json.gz"),
+            (f"timeline{of} (tokprof open)", folder / "trace.json.gz"),
             ("summary again", f"tokprof show {place}"),
         ):
-            console.print(Text(f"{text:<25}{path}"), soft_wrap=True)
+            console.print(Text(f"{text:<{25 + len(of)}}{path}"), soft_wrap=True)

@@ -19,6 +19,7 @@ from tokprof.profiler.record import (
     HostStacks,
     InterpreterStacks,
     KernelEvents,
+    Mark,
     Note,
     NoteLevel,
     Pass,
@@ -27,6 +28,7 @@ from tokprof.profiler.record import (
     PowerSamples,
     Run,
     Spans,
+    StopRule,
     Trace,
 )
 from tokprof.profiler.sensors.samples import SampleLog
@@ -99,6 +101,7 @@ def _marked(spans: Spans, power: PowerSamples | None, host: HostSamples | None, 
     marks = marks_for(starts, ends, power, host, core_count=run.environment.cpu_count)
     repeated = np.repeat(marks, np.diff(np.append(first_rows, len(spans))))
     clean = spans.pass_kind[first_rows] == list(PassKind).index(PassKind.CLEAN)
+    clean &= (spans.mark[first_rows] & Mark.WARM_UP) == 0
     notes = marks_notes(marks[clean], power, host, core_count=run.environment.cpu_count)
     return replace(spans, mark=spans.mark | repeated), list(notes)
 
@@ -222,6 +225,15 @@ def _notes_on_passes(request: Request, run: Run) -> list[Note]:
                 code="cpu-kernels",
                 message="this ran on a CPU: 'kernels' are the computing operators, and host and device time are one",
                 level=NoteLevel.INFO,
+            )
+        )
+    if run.stop.rule is StopRule.TIME_LIMIT and run.stop.repetition_count < request.limits.minimum_count:
+        notes.append(
+            Note(
+                code="few-repetitions",
+                message=f"only {run.stop.repetition_count} repetitions fitted into the time limit: their range says "
+                "little, and nothing should rest on these times",
+                advice="a longer --time-limit, or fewer --new-tokens",
             )
         )
     if request.process_index == 0 and len(run.passes) == 1 and len(request.passes) > 1:

@@ -56,7 +56,7 @@ class StopState:
             wanted = f"asked for {limits.relative_precision:.2%}"
             return self._stop(StopRule.PRECISION, f"{phase} known to ±{half_width:.2%} within this process, {wanted}")
         if self._elapsed_ns >= limits.time_limit_s * 1e9:
-            known = f"; {phase} known to ±{half_width:.2%}" if self._count > 1 else ""
+            known = f"; {phase} known to ±{half_width:.2%}" if half_width < 1 else "; too few repetitions to know more"
             return self._stop(StopRule.TIME_LIMIT, f"{limits.time_limit_s:g} s passed{known}")
         if self._count >= 2 * limits.plateau_count:
             window = self._spreads[-limits.plateau_count :]

@@ -1,5 +1,7 @@
 """Summaries for a terminal, through rich. Names that come from models and traces are never read as markup."""
 
+import os
+
 from rich.console import Console, ConsoleRenderable, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -9,6 +11,16 @@ from tokprof.profiler.analysis.summary import Estimate, PhaseSummary, Summary
 from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
 
 ABSENT = "not measured"
+WIDE = 140  # columns of output that goes to a file or a pipe, where nobody's window cuts it
+USABLE = 1.0  # an interval wider than its value tells nothing
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Return the terminal; where the output is none and COLUMNS does not say how wide, one that cuts nothing short."""
+    console = Console(stderr=stderr)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(stderr=stderr, width=WIDE)
 
 
 def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
@@ -69,7 +81,10 @@ def estimate(value: Estimate | None, unit: str = "") -> str:
         return ABSENT
     if value.low is None or value.high is None:
         return quantity(value.value, unit)
-    return f"{quantity(value.value, unit)} ±{quantity((value.high - value.low) / 2)}"
+    half = (value.high - value.low) / 2
+    if half > USABLE * abs(value.value):
+        return f"{quantity(value.value, unit)} (too few processes to tell)"
+    return f"{quantity(value.value, unit)} ±{quantity(half)}"
 
 
 def _work_line(summary: Summary) -> str:
@@ -124,7 +139,7 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
             Text(kernel.name),
             Text(kernel.category),
             f"{kernel.share:.1%}",
-            _microseconds(kernel.time_us_per_span),
+            ABSENT if kernel.time_us_per_span is None else _microseconds(kernel.time_us_per_span),
             f"{kernel.count_per_span:,.4g}",
         )
     return table

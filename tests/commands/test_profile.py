@@ -156,7 +156,7 @@ BAD_INPUT = [
     ((*TINY, "--dtype", "float8"), "--dtype float8: unknown; choose one of float32"),
     ((*TINY, "--attention", "magic"), "unknown; choose one of sdpa"),
     ((*TINY, "--prompt-tokens", "510"), "exceed the context of tiny-llama"),
-    ((*TINY, "--skip", "clean"), "every time comes from the clean pass"),
+    ((*TINY, "--skip", "clean"), "'clean' is not one of 'energy', 'kernels', 'stacks'"),
     ((*TINY, "--merge"), "--merge wants an --adapter"),
     ((*TINY, "--device", "cuda:7"), "no CUDA device"),
     ((*TINY, "--device", "tpu"), "--device tpu: unknown; choose cpu"),

@@ -127,7 +127,8 @@ def test_functions_land_in_the_windows_in_which_they_ran(child: Child, tmp_path:
     waited_ns = sum(
         int(stacks.duration_ns[row]) for row in range(len(stacks)) if ";waiting (" in stacks.stacks[stacks.stack[row]]
     )
-    assert waited_ns == pytest.approx(400e6, abs=LONGEST_GAP_NS)
+    own_ns = sum(end - start for name, (start, end) in windows if name == "waiting")
+    assert waited_ns == pytest.approx(own_ns, abs=LONGEST_GAP_NS)
     frame = stacks.stacks[0].split(";")[0]
     assert frame.endswith(")")
     assert str(tmp_path / "watched.py") in "".join(stacks.stacks)
@@ -135,16 +136,17 @@ def test_functions_land_in_the_windows_in_which_they_ran(child: Child, tmp_path:
 
 def test_the_interpreter_lock_is_seen_held_while_computing_only(child: Child, tmp_path: Path) -> None:
     spy = started(start_pyspy(child.pid, tmp_path / "stacks.txt", only_interpreter=True))
-    markers, _ = child.work()
+    markers, windows = child.work()
     recording = spy.stop(markers)
     stacks = recording.interpreter_stacks
     assert stacks is not None
     assert recording.stacks is None
-    assert stacks.window_sample_count == pytest.approx(120, abs=3)  # 1.2 s at 100 Hz
+    between_s = (windows[-1][1][1] - windows[0][1][0]) / 1e9
+    assert stacks.window_sample_count == pytest.approx(100 * between_s, abs=3)  # at 100 Hz
     counts = dict(zip(stacks.stacks, stacks.sample_count.tolist(), strict=True))
     computing = sum(count for stack, count in counts.items() if ";computing (" in stack)
     waiting = sum(count for stack, count in counts.items() if ";waiting (" in stack)
-    assert 40 < computing < 125
+    assert 40 < computing <= stacks.window_sample_count + 5
     assert waiting <= 2
 
 
