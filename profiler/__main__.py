@@ -8,11 +8,11 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from tokprof.profiler import cli
+    from tokprof.profiler.cli import main as run
 
     if heard:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":
