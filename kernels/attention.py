@@ -18,6 +18,7 @@ from tokprof.kernels.launch import Cost, dot, launch, sm_count
 _BLOCK = 64  # tokens that a program takes at a time
 _PARTS = 16  # partial results that the second kernel takes at a time
 _MAX_SPLITS = 512
+MAX_SIZE = 256  # of a head: its row of queries stays in registers
 
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
@@ -113,8 +114,8 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     kv_heads, tokens = k.shape[1], k.shape[2]
     if q.shape[2] != 1 or tokens == 0 or heads % kv_heads or k.shape != v.shape or k.shape[::3] != (batch, size):
         raise ValueError(f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} do not go together")
-    if size > 256 or q.stride(3) != 1 or k.stride(3) != 1 or v.stride(3) != 1:
-        raise ValueError("the last dimension wants to be contiguous and at most 256")
+    if size > MAX_SIZE or q.stride(3) != 1 or k.stride(3) != 1 or v.stride(3) != 1:
+        raise ValueError(f"the last dimension wants to be contiguous and at most {MAX_SIZE}")
     shared = heads // kv_heads
     if splits is None:
         splits = 2 * sm_count(q.device) // (batch * kv_heads)

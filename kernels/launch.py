@@ -26,7 +26,7 @@ TYPE_NAMES = {
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 _WIDENED = tl.constexpr(INTERPRETED)
 _OPTIONS = {"enable_fp_fusion": True}  # said, because Triton's default for it is about to change
-_SM_COUNT_ELSEWHERE = 132  # an H100's, for launches that are only recorded or interpreted
+_SM_COUNT_RECORDED = 132  # an H100's, for launches that are only compiled
 
 
 class KernelError(Exception):
@@ -189,7 +189,7 @@ def compiled_resources(launch_: Launch, capability: int) -> Resources:
 
 @functools.cache
 def sm_count(device: torch.device) -> int:
-    """Return how many multiprocessors a device has."""
-    if device.type != "cuda":
-        return _SM_COUNT_ELSEWHERE
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    """Return how many multiprocessors a device has; the interpreter runs one program after another."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    return _SM_COUNT_RECORDED if device.type == "meta" else 1

@@ -12,6 +12,8 @@ from torch import Tensor
 from tokprof.kernels.launch import Cost, dot, launch
 from tokprof.kernels.matvec import dot_one, dot_some, matvec, padded_rows, tile_for_one, tile_for_some
 
+MAX_RANK = 128  # both factors of a tile of outputs fit registers
+
 
 def lora_reference(
     x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: Tensor | None = None
@@ -70,11 +72,13 @@ def lora(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: 
     weight
         (outputs, inputs), each row contiguous.
     a, b
-        (rank, inputs) and (outputs, rank), rank at most 128, each row contiguous; float32 (as PEFT keeps them) or
-        ``x``'s dtype.
+        (rank, inputs) and (outputs, rank), rank at most ``MAX_RANK``, each row contiguous; float32, as PEFT keeps
+        them, or ``x``'s dtype.
     """
-    if a.shape[0] != b.shape[1] or a.shape[0] > 128 or b.shape[0] != weight.shape[0] or b.stride(1) != 1:
-        raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)} are no adapter of rank 128 or less of this weight")
+    if a.shape[0] != b.shape[1] or a.shape[0] > MAX_RANK or b.shape[0] != weight.shape[0] or b.stride(1) != 1:
+        raise ValueError(
+            f"a {tuple(a.shape)} and b {tuple(b.shape)} are no adapter of rank {MAX_RANK} or less of this weight"
+        )
     rows, rank, (outputs, inputs) = x.shape[0], a.shape[0], weight.shape
     out = torch.empty((rows, outputs), dtype=x.dtype, device=x.device)
     inner = matvec(x, a, dtype=torch.float32)

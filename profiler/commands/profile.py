@@ -22,6 +22,13 @@ class Skippable(StrEnum):
     STACKS = "stacks"
 
 
+class Kernels(StrEnum):
+    """Which kernels run the model."""
+
+    EAGER = "eager"
+    TRITON = "triton"
+
+
 class Weights(StrEnum):
     """Where the weights come from."""
 
@@ -56,6 +63,9 @@ def profile(
     adapter: Annotated[Path | None, typer.Option(help="Folder of a PEFT adapter.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into the weights.")] = False,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile the forward.")] = False,
+    kernels: Annotated[
+        Kernels, typer.Option(help="The model's own, or tokprof's Triton kernels in their place.")
+    ] = Kernels.EAGER,
     repetitions: Annotated[
         int | None, typer.Option("--repetitions", "-r", help="Exactly so many; else until precise enough.")
     ] = None,
@@ -101,6 +111,8 @@ def profile(
         raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
     if merge and adapter is None:
         raise InputError("--merge wants an --adapter to merge")
+    if kernels is Kernels.TRITON and compile_:
+        raise InputError("--kernels triton: torch.compile would replace these kernels; leave --compile out")
     skipped = {str(kind) for kind in skip or ()}
     if prompt not in (None, "-") and not Path(prompt).exists():
         raise InputError(f"--prompt {prompt}: no such file or folder")
@@ -116,6 +128,7 @@ def profile(
             attention=attention,
             device=device,
             compile=compile_,
+            kernels=kernels,
             trust_remote_code=remote_code,
             prompt=source,
             prompt_name="standard input" if prompt == "-" else None,

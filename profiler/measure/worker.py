@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tokprof.models.engine import TransformersEngine
+from tokprof.profiler.errors import MeasurementError
 from tokprof.profiler.measure.child import (
     Channel,
     Interrupts,
@@ -69,6 +70,7 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
         torch.set_num_threads(request.thread_count)
     with out_of_memory_explained(request):
         loaded = load(model_spec(request, device), fetching(channel))
+        swapped = None if request.kernels == "eager" else _swap_kernels(loaded.model)
         prompt = _prompt(request, loaded)
         engine = TransformersEngine(
             loaded.model,
@@ -77,13 +79,20 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
             batch_size=request.batch_size,
             end_ids=loaded.end_ids,
         )
-        run = _passes(request, folder, channel, loaded, prompt, engine, device)
+        run = _passes(request, folder, channel, loaded, prompt, engine, device, swapped)
     channel.send("stage", "saving")
     _save(run, folder)
 
 
 def _passes(
-    request: Request, folder: Path, channel: Channel, loaded: Any, prompt: Any, engine: TransformersEngine, device: str
+    request: Request,
+    folder: Path,
+    channel: Channel,
+    loaded: Any,
+    prompt: Any,
+    engine: TransformersEngine,
+    device: str,
+    swapped: Note | None,
 ) -> Run:
     clock: Clock = CudaClock(device) if device.startswith("cuda") else HostClock()
     work = Workload(mode=request.mode, new_token_count=request.new_token_count)
@@ -95,7 +104,7 @@ def _passes(
         forced_ids=prompt.continuation_ids,
     )
     passes: list[Pass] = []
-    notes: list[Note] = list(_notes_on(loaded, request))
+    notes: list[Note] = list(_notes_on(swapped, request))
 
     channel.send("stage", "clean")
     channel.ask("sampling", detail=device_uuid(device))
@@ -263,11 +272,33 @@ def _cell(request: Request, prompt: Any) -> Cell:
     )
 
 
-def _notes_on(loaded: Any, request: Request) -> Sequence[Note]:
-    del loaded
+def _swap_kernels(model: Any) -> Note:
+    """Put the Triton kernels into the model; return the note that says which."""
+    try:
+        from tokprof.kernels.launch import KernelError
+        from tokprof.kernels.swap import swap
+    except ImportError as error:
+        raise MeasurementError(f"--kernels triton: {error}; pip install 'tokprof[triton]'") from error
+    try:
+        swapped = swap(model)
+    except KernelError as error:
+        raise MeasurementError(f"--kernels triton: {error}") from error
+    words = ", ".join(f"{count} x {kernel}" for kernel, count in swapped.counts)
+    return Note(
+        code="kernels-swapped",
+        message=f"Triton kernels stand in for the model's own: {words}; each was run beside the original on random "
+        f"inputs, and none differed by more than {swapped.largest_difference:.1e} of its result",
+        advice="profile the same with --kernels eager and compare the two",
+        level=NoteLevel.INFO,
+    )
+
+
+def _notes_on(swapped: Note | None, request: Request) -> Sequence[Note]:
+    notes = () if swapped is None else (swapped,)
     if request.weights != "random":
-        return ()
+        return notes
     return (
+        *notes,
         Note(
             code="random-weights",
             message="weights are random: a dense model's kernels and times do not depend on them, "
