@@ -2,9 +2,13 @@
 
 import json
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import reduce
+from itertools import compress
+from operator import or_
 from typing import Any
 
 import msgspec
@@ -53,9 +57,11 @@ _DEVICE_KINDS = frozenset(
 DEVICE_CATEGORIES = tuple(word for word, kind in KIND_OF_CATEGORY.items() if kind in _DEVICE_KINDS)
 
 FLOW_PHASES = ("s", "t", "f")
+INSTANT_PHASES = ("i", "I", "R")
 
 _HOST_COLUMNS = ("name", "category", "thread", "start_ns", "duration_ns", "correlation", "external")
 _DEVICE_COLUMNS = (*_HOST_COLUMNS, "device", "stream", "graph_node", "byte_count")
+_COLUMN_TYPES = (*(np.int32,) * 3, *(np.int64,) * 8)
 
 
 class _Args(msgspec.Struct, gc=False):
@@ -81,6 +87,41 @@ class Event(msgspec.Struct, gc=False):
     args: msgspec.Raw = msgspec.Raw()
 
 
+class _Identifiers(msgspec.Struct, gc=False):
+    """Arguments of which each is an integer or not there; elsewhere than on a device the size may be a string."""
+
+    device: int = -1
+    stream: int = -1
+    correlation: int = -1
+    external: int = msgspec.field(default=-1, name="External id")
+    external_old: int = msgspec.field(default=-1, name="external id")
+    graph_node: int = msgspec.field(default=-1, name="graph node id")
+    byte_count: int | str = msgspec.field(default=-1, name="bytes")
+
+
+class _Slice(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
+    """A complete event as profilers write it; times are still text."""
+
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: msgspec.Raw = msgspec.Raw()
+    name: str = ""
+    cat: str = ""
+    pid: int | str | None = None
+    tid: int | str | None = None
+    args: _Identifiers | None = None
+
+
+def _of_phase(phase: str, fields: Sequence[Any] = (), **options: Any) -> Any:
+    return msgspec.defstruct(f"_Phase{phase}", fields, gc=False, tag_field="ph", tag=phase, **options)
+
+
+_FIELDS = [(field.name, field.type, field.default) for field in msgspec.structs.fields(Event) if field.name != "ph"]
+_INSTANTS = tuple(_of_phase(phase, bases=(_Slice,)) for phase in INSTANT_PHASES)
+_FLOWS = tuple(_of_phase(phase) for phase in FLOW_PHASES)
+_OTHERS = tuple(_of_phase(phase, _FIELDS) for phase in ("M", "C", "B", "E"))
+# Decodes ordinary events, told apart by their phase; what is odd in any is an error to it.
+BLOCK = msgspec.json.Decoder(list[reduce(or_, (*_INSTANTS, *_FLOWS, *_OTHERS), _Slice)])  # type: ignore[misc]
+_NO_IDENTIFIERS = _Identifiers()
 _ARGS = msgspec.json.Decoder(_Args)
 _NO_ARGS = _Args()
 _LONGEST_FIGURE = 1000  # signs
@@ -107,22 +148,80 @@ def nanoseconds(raw: bytes) -> int | None:
     return int(value.scaleb(3, _EXACT).to_integral_value(ROUND_HALF_EVEN, _EXACT))
 
 
+def _plain_figures(raws: Sequence[msgspec.Raw | bytes]) -> Array:
+    """Return what :func:`nanoseconds` returns of each figure, at once; -1 where a figure wants a closer look."""
+    text = b"\n".join(raws)
+    signs = np.frombuffer(text, dtype=np.uint8)
+    ends = np.append(np.flatnonzero(signs == ord("\n")), len(signs))
+    if len(ends) != len(raws):
+        return np.full(len(raws), -1, dtype=np.int64)
+    dots = np.flatnonzero(signs == ord("."))
+    digit_count = np.diff(ends, prepend=-1) - 1
+    fraction = np.zeros(len(raws), dtype=np.int64)
+    figure = np.searchsorted(ends, dots)
+    digit_count[figure] -= 1
+    fraction[figure] = ends[figure] - dots - 1
+    odd = (fraction > 3) | (digit_count < 1) | (digit_count > 18)
+    others = np.flatnonzero((signs - ord("0") > 9) & (signs != ord(".")) & (signs != ord("\n")))
+    odd[np.searchsorted(ends, others)] = True
+    if odd.any():
+        found = _plain_figures([b"0" if skip else raw for raw, skip in zip(raws, odd.tolist(), strict=True)])
+        found[odd] = -1
+        return found
+    value = np.fromstring(text.translate(None, b"."), dtype=np.int64, sep="\n")
+    scale = 10 ** (3 - fraction)
+    return np.where(value <= _LATEST_NS // scale, value * scale, -1)
+
+
+def _codes(words: Sequence[Any], code_of: dict[Any, int], new_code: Callable[[Any], int]) -> Array:
+    """Return the code of each word; ``new_code`` gives those of words not known before."""
+    try:
+        codes = list(map(code_of.__getitem__, words))
+    except KeyError:
+        for word in dict.fromkeys(words):
+            if word not in code_of:
+                code_of[word] = new_code(word)
+        codes = list(map(code_of.__getitem__, words))
+    return np.array(codes, dtype=np.int32)
+
+
+def _identifiers(values: Sequence[Any]) -> Array:
+    numbers = np.frombuffer(array("q", values), dtype=np.int64)
+    return np.where(numbers >= -_INT64_MAX, numbers, -1)
+
+
+def _as_event(event: Any) -> Event:
+    """Return an event of a block as the text of its parts, for a closer look."""
+    values = {name: getattr(event, name) for name in event.__struct_fields__}
+    if isinstance(event, _Slice):
+        values["args"] = msgspec.Raw(msgspec.json.encode(event.args) if event.args is not None else b"")
+    return Event(ph=event.__struct_config__.tag, **values)
+
+
 class _Table:
     """Rows of one kind of event, as flat integers."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        from array import array
-
         self.columns = columns
         self.names: dict[str, int] = {}
         self.rows = array("q")
         self.bulk: dict[str, Array] = {}
+        self._grown = {name: bytearray() for name in columns}
 
     def name(self, text: str) -> int:
         return self.names.setdefault(text, len(self.names))
 
+    def extend(self, columns: Sequence[Array]) -> None:
+        """Append rows, given as all the columns in their order."""
+        for grown, values in zip(self._grown.values(), columns, strict=True):
+            grown += values.tobytes()
+
     def take_columns(self) -> dict[str, Array]:
         """Return all rows as columns in the order of start, longer first where starts are equal; they leave here."""
+        for place, (name, grown) in enumerate(self._grown.items()):
+            if grown:
+                self.bulk[name] = np.frombuffer(grown, dtype=_COLUMN_TYPES[place])
+        self._grown = {}
         width = len(self.columns)
         single = np.frombuffer(self.rows, dtype=np.int64).reshape(-1, width) if self.rows else None
         single_of = {name: single[:, i] for i, name in enumerate(self.columns)} if single is not None else {}
@@ -177,6 +276,7 @@ class Events:
         self._halves: list[tuple[int, int, bool, Event]] = []  # thread, time, whether it ends, event
         self._kinds: Counter[str] = Counter()
         self._categories: dict[str, int] = {}
+        self._place_codes: dict[tuple[Any, Any], int] = {}
 
     def add(self, events: Sequence[Event]) -> None:
         """Take events in the file's order."""
@@ -192,7 +292,7 @@ class Events:
                 self._kinds["flows"] += 1
             elif phase == "M":
                 self._metadata(event)
-            elif phase in ("i", "I", "R"):
+            elif phase in INSTANT_PHASES:
                 self._instant(event)
             elif phase == "C":
                 self._counter(event)
@@ -202,6 +302,66 @@ class Events:
                     self._halves.append((self._thread(event), start, phase == "E", event))
             else:
                 self.reject(f"phase {str(phase)[:20]!r}" if phase is not None else "no phase")
+
+    def add_block(self, block: Sequence[Any]) -> None:
+        """Take what :data:`BLOCK` decoded: ordinary slices and instants column by column, all else one by one."""
+        slices = [event for event in block if type(event) is _Slice]
+        instants = [event for event in block if type(event) in _INSTANTS]
+        others = [event for event in block if type(event) in _OTHERS]
+        self._kinds["flows"] += len(block) - len(slices) - len(instants) - len(others)
+        others += self._extend_slices(slices)
+        others += self._extend_instants(instants)
+        self.total += len(block) - len(others)
+        self.add([_as_event(event) for event in others])
+
+    def _extend_slices(self, slices: Sequence[_Slice]) -> Sequence[_Slice]:
+        """Append slices to their tables; return those that want a closer look."""
+        start, duration = _plain_figures([e.ts for e in slices]), _plain_figures([e.dur for e in slices])
+        sound = (start >= 0) & (duration >= 0)
+        odd = list(compress(slices, (~sound).tolist()))
+        if odd:
+            slices = list(compress(slices, sound.tolist()))
+            start, duration = start[sound], duration[sound]
+        category = _codes([e.cat for e in slices], self._categories, self._category)
+        thread = self._thread_codes(slices)
+        on_device = np.isin(category, list(self._device_codes))
+        for table, chosen in ((self._host, ~on_device), (self._device, on_device)):
+            rows = list(compress(slices, chosen.tolist()))
+            args = [event.args or _NO_IDENTIFIERS for event in rows]
+            try:
+                external = _identifiers([a.external for a in args])
+                columns = [
+                    _codes([event.name for event in rows], table.names, table.name),
+                    *(values[chosen] for values in (category, thread, start, duration)),
+                    _identifiers([a.correlation for a in args]),
+                    np.where(external != -1, external, _identifiers([a.external_old for a in args])),
+                ]
+                if table is self._device:
+                    columns += [
+                        _identifiers([a.device for a in args]),
+                        _identifiers([a.stream for a in args]),
+                        _identifiers([a.graph_node for a in args]),
+                        _identifiers([a.byte_count for a in args]),
+                    ]
+            except (OverflowError, TypeError):  # beyond 64 bits, or a string
+                odd += rows
+            else:
+                table.extend(columns)
+        return odd
+
+    def _extend_instants(self, instants: Sequence[_Slice]) -> Sequence[_Slice]:
+        """Append instants to their table; return those that want a closer look."""
+        start = _plain_figures([e.ts for e in instants])
+        sound = start >= 0
+        rows = list(compress(instants, sound.tolist()))
+        names = _codes([e.name for e in rows], self._instants.names, self._instants.name)
+        category = np.full(len(rows), -1, dtype=np.int32)
+        self._instants.extend([names, category, self._thread_codes(rows), start[sound]])
+        return list(compress(instants, (~sound).tolist()))
+
+    def _thread_codes(self, events: Sequence[_Slice]) -> Array:
+        places = list(zip([e.pid for e in events], [e.tid for e in events], strict=True))
+        return _codes(places, self._place_codes, lambda place: self._thread_of(*place))
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count events that cannot be used."""
@@ -401,7 +561,7 @@ class Events:
             [self._thread_of(*map(msgspec.json.decode, word.split(b"\0"))) for word in threads], dtype=np.int32
         )
         for table, columns in ((self._host, host), (self._device, device), (self._instants, instants)):
-            arrays = [np.frombuffer(column, dtype=np.int32 if i < 3 else np.int64) for i, column in enumerate(columns)]
+            arrays = [np.frombuffer(column, dtype=kind) for column, kind in zip(columns, _COLUMN_TYPES, strict=False)]
             columns.clear()
             used = np.bincount(arrays[0], minlength=len(names))
             name_of = np.zeros(len(names), dtype=np.int32)

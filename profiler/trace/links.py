@@ -60,20 +60,19 @@ def enclosing(host: HostEvents, rows: Array, kind: EventKind) -> Array:
 
 def parents(start_ns: Array, end_ns: Array) -> Array:
     """Return the index of the innermost interval containing each, in order of start; -1 for the outermost."""
-    parent = np.full(len(start_ns), -1, dtype=np.int64)
     native = scanner_module()
     if native is not None:
+        parent = np.empty(len(start_ns), dtype=np.int64)
         native.parents(np.ascontiguousarray(start_ns, np.int64), np.ascontiguousarray(end_ns, np.int64), parent)
         return parent
-    stack: list[int] = []
-    ends = end_ns.tolist()
-    for index, (start, end) in enumerate(zip(start_ns.tolist(), ends, strict=True)):
-        while stack and (ends[stack[-1]] <= start or ends[stack[-1]] < end):
-            stack.pop()
-        if stack:
-            parent[index] = stack[-1]
-        stack.append(index)
-    return parent
+    ends = [*end_ns.tolist(), 2**63]  # the last, at -1, is never over
+    found: list[int] = []
+    for index, (start, end) in enumerate(zip(start_ns.tolist(), end_ns.tolist(), strict=True)):
+        at = index - 1  # climb from the one before to what contains this one
+        while ends[at] <= start or ends[at] < end:
+            at = found[at]
+        found.append(at)
+    return np.array(found, dtype=np.int64)
 
 
 def overlapped_count(device: DeviceEvents) -> int:

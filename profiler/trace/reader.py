@@ -19,7 +19,7 @@ import msgspec
 
 from tokprof.profiler.errors import FileFormatError, InputError, no_such
 from tokprof.profiler.record import Note, Trace
-from tokprof.profiler.trace.events import DEVICE_CATEGORIES, FLOW_PHASES, Event, Events
+from tokprof.profiler.trace.events import BLOCK, DEVICE_CATEGORIES, FLOW_PHASES, Event, Events
 from tokprof.profiler.trace.native import scanner_module
 from tokprof.profiler.trace.text import Text
 
@@ -439,24 +439,27 @@ class _PythonScanner:
             if sign != b"{":
                 return at, _STUCK, []
             cut = _last_boundary(buffer, at, stop)
-            taken = self._decoded(b"[" + buffer[at:cut] + b"]") if cut > at else None
-            if taken is None:
+            if cut == at or not self._takes(b"[" + buffer[at:cut] + b"]"):
                 end = _element_end(buffer, at, stop)
                 if end is None:
                     torn = _RESUME.search(buffer, at + 1, stop) is not None
                     return at, _STUCK if torn else _WANTS_MORE, []
-                cut, taken = end, self._decoded(b"[" + buffer[at:end] + b"]")
-                if taken is None:
+                cut = end
+                if not self._takes(b"[" + buffer[at:end] + b"]"):
                     return at, _STUCK, []
-            self._events.add(taken)
             self.skipped()
             at = cut
 
-    def _decoded(self, block: bytes) -> list[Event] | None:
-        try:
-            return _EVENTS.decode(block)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
+    def _takes(self, block: bytes) -> bool:
+        """Hand a list of events on, at once if all are ordinary; return False where it is not JSON."""
+        for decode, add in ((BLOCK.decode, self._events.add_block), (_EVENTS.decode, self._events.add)):
+            try:
+                events = decode(block)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+            add(events)
+            return True
+        return False
 
 
 _BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")

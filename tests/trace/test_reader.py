@@ -17,6 +17,7 @@ import pytest
 
 from tokprof.profiler.errors import FileFormatError, InputError, TokprofError
 from tokprof.profiler.record import EventKind
+from tokprof.profiler.trace import events as events_of
 from tokprof.profiler.trace.reader import read_trace
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -147,6 +148,14 @@ def test_every_slice_of_a_real_trace_has_its_eight_columns(real):
     assert trace.counts.repaired == ()
     assert trace.notes == ()
     accounted(trace.counts)
+
+
+@pytest.mark.parametrize("name", ["h100_qwen1.5-0.5b_prefill", "mi300x_sglang_qwen3-8b_decode"])
+def test_few_events_of_real_traces_are_taken_one_by_one(name, real_traces, scanner, monkeypatch):
+    taken, add = [], events_of.Events.add
+    monkeypatch.setattr(events_of.Events, "add", lambda self, events: (taken.extend(events), add(self, events)))
+    trace = read_trace(real_traces / f"{name}.json.gz", cache=False)
+    assert len(taken) < 0.05 * trace.counts.total, scanner
 
 
 def test_device_time_is_the_sum_of_the_files_decimal_figures(real):
