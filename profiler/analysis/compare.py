@@ -12,7 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
+from tokprof.profiler.analysis.attribution import log_mean
 from tokprof.profiler.analysis.runs import Recording, at_clean_times
+from tokprof.profiler.analysis.summary import union_ns
+from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
     LedgerLine,
@@ -26,12 +29,13 @@ from tokprof.profiler.record import (
     TypicalStep,
 )
 from tokprof.profiler.trace.categories import Rules
-from tokprof.profiler.trace.steps import typical_steps
+from tokprof.profiler.trace.steps import Timeline, timeline, typical_steps
 
 GROUPINGS = ("category", "operator", "kernel", "layer", "frame")
 SIDE_BY_SIDE = "(kernels side by side)"
 CONFIDENCE = 0.95
 LOW_CONFIDENCE = 0.75
+LEFT_OUT_SHARE = 0.01  # of the busy time: less of it outside the steps goes unsaid
 NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
 
 
@@ -54,7 +58,9 @@ def compare(
     notes: list[Note] = []
     found: list[tuple[TypicalStep, ...]] = []
     for letter, side in zip("AB", sides, strict=True):
-        raw = [typical_steps(recording.trace, table) for recording in (side if clean else side[:1])]
+        used = side if clean else side[:1]
+        lines = [timeline(recording.trace, table) for recording in used]
+        raw = [typical_steps(r.trace, line=line) for r, line in zip(used, lines, strict=True)]
         runs = [recording.run for recording in side if recording.run is not None]
         steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
         found.append(steps)
@@ -67,6 +73,7 @@ def compare(
                 )
             )
         notes += [note for recording in side for note in recording.trace.notes]
+        notes += [] if runs else _left_out(letter, lines[0])
         notes += [replace(note, message=f"{letter}: {note.message}") for note in said]
         if not clean and side[0].run is not None:
             notes.append(_profiled_times(letter, side))
@@ -93,6 +100,26 @@ def _profiled_times(letter: str, side: Sequence[Recording]) -> Note:
         message=f"{letter} is a run, the other side a trace: {letter}'s times are those of its profiled pass{others}",
         advice="compare two runs for times of their clean passes",
     )
+
+
+def _left_out(letter: str, line: Timeline) -> list[Note]:
+    """Say what of a trace lies outside its steps and is therefore not compared, unless that is next to nothing."""
+    outside = outside_steps(line)
+    busy_ms = union_ns(line.work.start_ns, line.work.end_ns) / 1e6
+    if outside is None or outside.busy_ms < LEFT_OUT_SHARE * busy_ms:
+        return []
+    early = (
+        f"; {outside.early_count:,} of them ran before any step's own work, left over from what was launched earlier"
+        if outside.early_count
+        else ""
+    )
+    return [
+        Note(
+            code="outside-steps",
+            message=f"{letter}: {outside.kernel_count:,} of {len(line.work):,} kernels ({outside.busy_ms:.3f} of "
+            f"{busy_ms:.3f} ms busy) belong to no step and are not compared{early}",
+        )
+    ]
 
 
 def _on_samples(phases: Sequence[PhaseDiff]) -> list[Note]:
@@ -139,26 +166,25 @@ def _pairs(
     by_phase = {step.phase: step for step in steps_b}
     pairs = [(step, by_phase[step.phase]) for step in steps_a if step.phase in by_phase]
     if not pairs and len(steps_a) == 1 and len(steps_b) == 1:
-        names = [str(s.phase) if s.phase else "of unknown phase" for s in (*steps_a, *steps_b)]
+        names = [s.title for s in (*steps_a, *steps_b)]
         notes.append(
             Note(
                 code="phases-differ",
-                message=f"A's step is {names[0]}, B's is {names[1]}; they are compared because neither has another",
+                message=f"A has a {names[0]}, B a {names[1]}; they are compared because neither has another",
             )
         )
         pairs = [(steps_a[0], steps_b[0])]
     for side, own, other in (("A", steps_a, steps_b), ("B", steps_b, steps_a)):
-        alone = [str(s.phase or "unknown phase") for s in own if s.phase not in {t.phase for t in other}]
+        alone = [s.title for s in own if s.phase not in {t.phase for t in other}]
         if alone and pairs and len(own) > 1:
             notes.append(Note(code="phase-alone", message=f"only {side} has {', '.join(alone)}: not compared"))
     return pairs
 
 
 def _doubt(side: str, step: TypicalStep) -> Note:
-    what = str(step.phase) if step.phase else "a step of unknown phase"
     return Note(
         code="phase-unsure",
-        message=f"{side}: {what} is taken from {step.evidence} (confidence {step.confidence:.0%})",
+        message=f"{side}: {step.title} is taken from {step.evidence} (confidence {step.confidence:.0%})",
         advice="annotate the steps (record_function) or record the run with tokprof",
         level=NoteLevel.INFO,
     )
@@ -207,10 +233,7 @@ def _ledger(
     both = (total_a > 0) & (total_b > 0)
     change = total_b - total_a
     by_count = np.zeros(len(cells))
-    by_count[both] = [
-        log_mean(y, x) * float(np.log(m / n))
-        for x, y, n, m in zip(total_a[both], total_b[both], count_a[both], count_b[both], strict=True)
-    ]
+    by_count[both] = log_mean(total_b[both], total_a[both]) * np.log(count_b[both] / count_a[both])
     line_of_cell = cells // len(kernels[1])
     count_effect = np.bincount(line_of_cell, weights=by_count, minlength=count)
     duration_effect = np.bincount(line_of_cell, weights=np.where(both, change - by_count, 0), minlength=count)
@@ -315,14 +338,6 @@ def _with_intervals(lines: list[LedgerLine], samples: list[Array | None], margin
         verdict = "effect" if is_effect else "noise" if small else "inconclusive"
         result.append(replace(line, low_ns=low, high_ns=high, verdict=verdict))
     return result
-
-
-def log_mean(x: float, y: float) -> float:
-    """Return the logarithmic mean of two positive numbers: (x - y) / ln(x / y), and x where they are equal."""
-    if x == y:
-        return x
-    ratio = x / y
-    return (x - y) / float(np.log(ratio)) if abs(ratio - 1) > 1e-9 else (x + y) / 2
 
 
 def line_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array, by: str) -> _Keys:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokprof.profiler.analysis.alignment import align, normal_name
-from tokprof.profiler.analysis.compare import GROUPINGS, compare, compare_steps, headline, log_mean
+from tokprof.profiler.analysis.compare import GROUPINGS, compare, compare_steps, headline
 from tokprof.profiler.record import EventKind, Phase, StepKernels, TimelineDiff, TypicalStep
 from tokprof.profiler.trace.categories import CATEGORIES, category_of
 from tokprof.profiler.trace.reader import read_trace
@@ -169,13 +169,6 @@ def test_any_two_steps_are_accounted_for_exactly(first, second):
         total = sum(line.difference_ns for line in dict(diff.ledgers)[by])
         assert total == pytest.approx(b.wall_ns - a.wall_ns, abs=1e-9 * scale)
     assert abs(diff.residual_ns) <= 1e-9 * scale
-
-
-@given(st.floats(1e-3, 1e9), st.floats(1e-3, 1e9))
-def test_the_logarithmic_mean_lies_between_and_is_symmetric(x, y):
-    mean = log_mean(x, y)
-    assert min(x, y) * (1 - 1e-9) <= mean <= max(x, y) * (1 + 1e-9)
-    assert mean == pytest.approx(log_mean(y, x), rel=1e-9)
 
 
 def noisy(scale, seed, *, count=30, spread=0.01, unit="step"):
