@@ -413,7 +413,7 @@ def measured_noise(noise, plant, file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", type=int, default=2000)
+    parser.add_argument("--experiments", type=int, default=1500)
     parser.add_argument("--components", type=Path)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--out", type=Path)

@@ -29,7 +29,7 @@ NORMAL_OVER_MAD = 1.4826
 
 
 # Processes (or languages) count as a source of scatter of their own where the F test against the rest is below this.
-POOLED_ABOVE = 0.35
+POOLED_ABOVE = 0.30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +256,7 @@ def over_languages(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> 
         free = np.array([processes - 1.0, languages - 1.0])
         sum_of_rest, freedom_of_rest = float((rest**2).sum()), float(free.prod())
         # Where processes or languages do not scatter beyond the rest, they are part of it; then Satterthwaite. Plain
-        # differences of mean squares would cover 92 to 99 % by how large the parts are, this 93 to 97.5 %.
+        # differences of mean squares would cover 92 to 99 %, by how large each is, this 93 to 97 %.
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = fdtrc(free, freedom_of_rest, square * freedom_of_rest / sum_of_rest) < POOLED_ABOVE
         freedom_of_rest += float(free[~apart].sum())
