@@ -25,7 +25,7 @@ def gelu_reference(x: Tensor, *, tanh: bool) -> Tensor:
 
 
 @triton.jit
-def _swiglu(gate, up, out, gate_row_stride, gate_stride, up_row_stride, up_stride, width, BLOCK: tl.constexpr):
+def _swiglu_kernel(gate, up, out, gate_row_stride, gate_stride, up_row_stride, up_stride, width, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < width
@@ -35,7 +35,7 @@ def _swiglu(gate, up, out, gate_row_stride, gate_stride, up_row_stride, up_strid
 
 
 @triton.jit
-def _gelu(x, out, row_stride, stride, width, TANH: tl.constexpr, BLOCK: tl.constexpr):
+def _gelu_kernel(x, out, row_stride, stride, width, TANH: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < width
@@ -57,7 +57,7 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     g, u = gate.reshape(-1, width), up.reshape(-1, width)
     if out.numel():
         grid = (g.shape[0], triton.cdiv(width, _BLOCK))
-        launch(_swiglu, grid, g, u, out, g.stride(0), g.stride(1), u.stride(0), u.stride(1), width, BLOCK=_BLOCK)
+        launch(_swiglu_kernel, grid, g, u, out, g.stride(0), g.stride(1), u.stride(0), u.stride(1), width, BLOCK=_BLOCK)
     return out
 
 
@@ -68,7 +68,7 @@ def gelu(x: Tensor, *, tanh: bool) -> Tensor:
     rows = x.reshape(-1, width)
     if out.numel():
         grid = (rows.shape[0], triton.cdiv(width, _BLOCK))
-        launch(_gelu, grid, rows, out, rows.stride(0), rows.stride(1), width, TANH=tanh, BLOCK=_BLOCK)
+        launch(_gelu_kernel, grid, rows, out, rows.stride(0), rows.stride(1), width, TANH=tanh, BLOCK=_BLOCK)
     return out
 
 

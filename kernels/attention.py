@@ -23,14 +23,13 @@ MAX_SIZE = 256  # of a head: its row of queries stays in registers
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """Return ``softmax(scale * q k^T) v`` in the inputs' own dtype; shapes as in :func:`decode_attention`."""
-    shared = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    return torch.softmax(q @ k.transpose(-1, -2) * scale, -1) @ v
+    grouped = q.reshape(q.shape[0], k.shape[1], -1, q.shape[-1])  # the query heads of each KV head, side by side
+    return (torch.softmax(grouped @ k.transpose(-1, -2) * scale, -1) @ v).reshape(q.shape)
 
 
 @triton.jit(do_not_specialize=["tokens", "part_tokens"])
-def _attend(
+def _decode_attention(
     q, k, v, out, parts, log_sums, scale_log2,
     q_batch_stride, q_head_stride, k_batch_stride, k_head_stride, k_token_stride,
     v_batch_stride, v_head_stride, v_token_stride, kv_heads, tokens, part_tokens, splits, size,
@@ -79,7 +78,7 @@ def _attend(
 
 
 @triton.jit
-def _combine(parts, log_sums, out, splits, size, ALL: tl.constexpr, PARTS: tl.constexpr, SIZE: tl.constexpr):
+def _combine_attention(parts, log_sums, out, splits, size, ALL: tl.constexpr, PARTS: tl.constexpr, SIZE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     every = tl.arange(0, ALL)
     sums = tl.load(log_sums + row * splits + every, mask=every < splits, other=float("-inf"))
@@ -129,15 +128,17 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
         log_sums = torch.empty((batch * heads, splits), dtype=torch.float32, device=q.device)
     scale_log2 = (1 / math.sqrt(size) if scale is None else scale) * math.log2(math.e)
     padded = max(16, triton.next_power_of_2(size))
+    padded_heads = max(16, triton.next_power_of_2(shared))
     launch(
-        _attend, (batch * kv_heads, splits), q, k, v, out, parts, log_sums, scale_log2,
+        _decode_attention, (batch * kv_heads, splits), q, k, v, out, parts, log_sums, scale_log2,
         *q.stride()[:2], *k.stride()[:3], *v.stride()[:3], kv_heads, tokens, part_blocks * _BLOCK, splits, size,
-        SHARED=shared, HEADS=max(16, triton.next_power_of_2(shared)), SIZE=padded, BLOCK=_BLOCK, SPLIT=splits > 1,
-        num_stages=3 if padded * q.element_size() <= 256 else 2,
+        SHARED=shared, HEADS=padded_heads, SIZE=padded, BLOCK=_BLOCK, SPLIT=splits > 1,
+        num_stages=3 if padded * q.element_size() <= 256 else 2,  # what fits the shared memory of each generation
+        num_warps=4 if padded_heads * padded <= 8192 else 8,
     )  # fmt: skip
     if splits > 1:
         launch(
-            _combine, (batch * heads,), parts, log_sums, out, splits, size,
+            _combine_attention, (batch * heads,), parts, log_sums, out, splits, size,
             ALL=triton.next_power_of_2(splits), PARTS=_PARTS, SIZE=padded,
         )  # fmt: skip
     return out

@@ -20,7 +20,9 @@ def greedy_reference(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @triton.jit
-def _head_one(x, weight, best, choice, x_stride, row_stride, tokens, inputs, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _lm_head_gemv(
+    x, weight, best, choice, x_stride, row_stride, tokens, inputs, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     token = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     logit = dot_one(x, x_stride, weight, token, token < tokens, row_stride, inputs, ROWS, COLUMNS)
     logit = tl.where(logit != logit, float("inf"), logit)
@@ -31,7 +33,7 @@ def _head_one(x, weight, best, choice, x_stride, row_stride, tokens, inputs, ROW
 
 
 @triton.jit
-def _head_some(
+def _lm_head_gemm(
     x, weight, best, choice, count, x_row_stride, x_stride, row_stride, tokens, inputs,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
@@ -49,7 +51,7 @@ def _head_some(
 
 
 @triton.jit
-def _largest(best, choice, out, blocks, BLOCK: tl.constexpr):
+def _argmax(best, choice, out, blocks, BLOCK: tl.constexpr):
     vector = tl.program_id(0)
     block = tl.arange(0, BLOCK)
     logit = tl.load(best + vector * blocks + block, mask=block < blocks, other=float("-inf"))
@@ -68,16 +70,16 @@ def greedy(x: Tensor, weight: Tensor) -> Tensor:
     out = torch.empty(rows, dtype=torch.int64, device=x.device)
     if rows == 1:
         launch(
-            _head_one, (blocks,), x, weight, best, choice, x.stride(1), weight.stride(0), tokens, inputs,
+            _lm_head_gemv, (blocks,), x, weight, best, choice, x.stride(1), weight.stride(0), tokens, inputs,
             ROWS=tile[0], COLUMNS=tile[1],
         )  # fmt: skip
     else:
         launch(
-            _head_some, (blocks,), x, weight, best, choice,
+            _lm_head_gemm, (blocks,), x, weight, best, choice,
             rows, x.stride(0), x.stride(1), weight.stride(0), tokens, inputs,
             ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4,
         )  # fmt: skip
-    launch(_largest, (rows,), best, choice, out, blocks, BLOCK=triton.next_power_of_2(blocks), num_warps=8)
+    launch(_argmax, (rows,), best, choice, out, blocks, BLOCK=triton.next_power_of_2(blocks), num_warps=8)
     return out
 
 

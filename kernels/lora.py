@@ -24,7 +24,7 @@ def lora_reference(
 
 
 @triton.jit
-def _lora_one(
+def _lora_gemv(
     x, weight, inner, b, bias, out, scaling, x_stride, row_stride, b_stride, outputs, inputs, rank,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
@@ -41,7 +41,7 @@ def _lora_one(
 
 
 @triton.jit
-def _lora_some(
+def _lora_gemm(
     x, weight, inner, b, bias, out, scaling, count, x_row_stride, x_stride, row_stride, b_stride, outputs, inputs, rank,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
@@ -86,14 +86,14 @@ def lora(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: 
     if rows == 1:
         tile = tile_for_one(outputs, inputs, x.device)
         launch(
-            _lora_one, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            _lora_gemv, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
             x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
             ROWS=tile[0], COLUMNS=tile[1], RANK=padded_rank,
         )  # fmt: skip
     else:
         tile = tile_for_some(x, weight)
         launch(
-            _lora_some, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            _lora_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
             rows, x.stride(0), x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
             ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), RANK=padded_rank, num_stages=4,
         )  # fmt: skip

@@ -67,7 +67,7 @@ def dot_some(
 
 
 @triton.jit
-def _matvec_one(
+def _gemv(
     x, weight, scale, bias, out, x_row_stride, x_stride, row_stride, outputs, inputs,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -83,7 +83,7 @@ def _matvec_one(
 
 
 @triton.jit
-def _matvec_some(
+def _skinny_gemm(
     x, weight, scale, bias, out, count, x_row_stride, x_stride, row_stride, outputs, inputs,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
@@ -121,13 +121,13 @@ def matvec(
     if rows == 1 or outputs <= _FEW_OUTPUTS:
         tile = tile_for_one(outputs, inputs, x.device)
         launch(
-            _matvec_one, (triton.cdiv(outputs, tile[0]), rows), x, weight, scale, bias, out,
+            _gemv, (triton.cdiv(outputs, tile[0]), rows), x, weight, scale, bias, out,
             x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, ROWS=tile[0], COLUMNS=tile[1],
         )  # fmt: skip
     else:
         tile = tile_for_some(x, weight)
         launch(
-            _matvec_some, (triton.cdiv(outputs, tile[0]),), x, weight, scale, bias, out,
+            _skinny_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, scale, bias, out,
             rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs,
             ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4,
         )  # fmt: skip

@@ -23,7 +23,7 @@ def layer_norm_reference(x: Tensor, weight: Tensor, bias: Tensor | None, eps: fl
 
 
 @triton.jit
-def _norm(
+def _row_norm_kernel(
     x,
     weight,
     bias,
@@ -78,7 +78,7 @@ def _launch(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, *, centr
         return out
     block = triton.next_power_of_2(width)
     launch(
-        _norm,
+        _row_norm_kernel,
         (rows.shape[0],),
         rows,
         weight,

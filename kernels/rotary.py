@@ -28,7 +28,7 @@ def _rotate(
 
 
 @triton.jit
-def _rotary(
+def _rotary_kernel(
     q,
     k,
     q_out,
@@ -93,7 +93,7 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tens
         return q_out, k_out
     heads = min(triton.next_power_of_2(max(q_heads, k_heads)), 16)
     launch(
-        _rotary,
+        _rotary_kernel,
         (batch * tokens, triton.cdiv(q_heads, heads) + triton.cdiv(k_heads, heads)),
         q,
         k,
