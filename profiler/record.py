@@ -683,6 +683,12 @@ class TypicalStep:
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
     sample_unit: str = "step"  # or "process"
+    word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
+
+    @property
+    def title(self) -> str:
+        """What to call it: by its phase, else by what is known of it."""
+        return self.word if self.phase is None else str(self.phase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -730,6 +736,11 @@ class PhaseDiff:
     ledgers: tuple[tuple[str, tuple[LedgerLine, ...]], ...]  # ("category", lines), ("layer", lines), ...
     line_of: tuple[tuple[str, Array], ...]
     residual_ns: float
+
+    @property
+    def title(self) -> str:
+        """What to call the two: their phase, else what is known of both."""
+        return str(self.phase) if self.phase else self.a.title if self.a.title == self.b.title else "step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.record import Array, EventKind, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
-from tokprof.profiler.trace.steps import Timeline, typical_steps
+from tokprof.profiler.trace.steps import Timeline, step_spans, typical_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,7 @@ class StepTotal:
     """One phase's typical step in short."""
 
     phase: str | None
+    title: str  # the phase, else what is known of it: "training step"
     step_count: int
     sampled_step_count: int
     kernel_count: int
@@ -82,6 +83,18 @@ class StepTotal:
     category_ms: tuple[tuple[str, float], ...]
     confidence: float
     evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What lies outside all steps of a time line: work that belongs to none, and idle time before or between them."""
+
+    kernel_count: int
+    early_count: int  # of these, began before any step's own work
+    busy_ms: float
+    idle_ms: float
+    longest_idle_ms: float
+    longest_idle_at_ms: float  # from the first work on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +127,7 @@ class Analysis:
     kernels: tuple[KernelTotal, ...]
     steps: tuple[StepTotal, ...]
     notes: tuple[Note, ...]
+    outside: Outside | None = None  # None: the steps hold everything
     ranks: tuple[RankTotal, ...] = ()  # of a folder of ranks, this trace among them
 
 
@@ -145,6 +159,31 @@ def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 
         kernels=_kernel_totals(line, top),
         steps=tuple(_step_total(step, top) for step in steps),
         notes=notes,
+        outside=outside_steps(line),
+    )
+
+
+def outside_steps(line: Timeline) -> Outside | None:
+    """Return what the steps of a time line leave out, ``None`` where they hold everything."""
+    work = line.work
+    out = np.flatnonzero(line.steps.step_of_row < 0)
+    begins, ends = step_spans(line)
+    if not len(begins):
+        return None
+    reach = np.maximum.accumulate(work.end_ns)
+    idle = np.maximum(0, work.start_ns[1:] - reach[:-1])
+    at = np.searchsorted(begins, reach[:-1], side="right") - 1
+    idle[(at >= 0) & (reach[:-1] < np.maximum.accumulate(ends)[np.maximum(at, 0)])] = 0
+    if not len(out) and not idle.any():
+        return None
+    longest = int(idle.argmax())
+    return Outside(
+        kernel_count=len(out),
+        early_count=int((work.start_ns[out] < work.start_ns[line.steps.step_of_row >= 0].min()).sum()),
+        busy_ms=union_ns(work.start_ns[out], work.end_ns[out]) / 1e6,
+        idle_ms=int(idle.sum()) / 1e6,
+        longest_idle_ms=int(idle[longest]) / 1e6,
+        longest_idle_at_ms=int(reach[longest] - work.start_ns[0]) / 1e6,
     )
 
 
@@ -252,6 +291,7 @@ def _step_total(step: TypicalStep, top: int) -> StepTotal:
     lines, line_count = folded(step, top)
     return StepTotal(
         phase=None if step.phase is None else str(step.phase),
+        title=step.title,
         step_count=step.step_count,
         sampled_step_count=step.sampled_step_count,
         kernel_count=len(kernels),

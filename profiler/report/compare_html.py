@@ -64,7 +64,7 @@ def page_data(diff: TimelineDiff) -> dict[str, Any]:
 
 def _phase_data(diff: PhaseDiff) -> dict[str, Any]:
     return {
-        "name": str(diff.phase) if diff.phase else "step of unknown phase",
+        "name": diff.title,
         "a": _side_data(diff.a),
         "b": _side_data(diff.b),
         "a_row": diff.a_row.tolist(),

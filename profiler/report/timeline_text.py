@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.compare import headline
-from tokprof.profiler.analysis.timeline import Analysis, GapTotal, StepTotal
+from tokprof.profiler.analysis.timeline import Analysis, GapTotal, Outside, StepTotal
 from tokprof.profiler.record import LedgerLine, PhaseDiff, TimelineDiff
 from tokprof.profiler.report.text import notes_text, quantity
 
@@ -32,6 +32,9 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     for step in analysis.steps:
         console.print()
         _print_step(step, console)
+    if analysis.outside is not None:
+        console.print()
+        _print_outside(analysis.outside, console, kind="operators" if analysis.on_cpu else "kernels")
     console.print()
     console.print(_kernel_table(analysis, console.width))
     if analysis.streams:
@@ -43,6 +46,19 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     if analysis.notes:
         console.print()
         console.print(notes_text(analysis.notes))
+
+
+def _print_outside(outside: Outside, console: Console, *, kind: str) -> None:
+    parts = []
+    if outside.kernel_count:
+        early = f", {outside.early_count:,} of them begun before any step's own" if outside.early_count else ""
+        parts.append(f"{outside.kernel_count:,} {kind}, busy {quantity(outside.busy_ms, 'ms')}{early}")
+    if outside.idle_ms:
+        parts.append(
+            f"idle {quantity(outside.idle_ms, 'ms')}, at the longest {quantity(outside.longest_idle_ms, 'ms')} from "
+            f"{quantity(outside.longest_idle_at_ms, 'ms')} on"
+        )
+    console.print(Text("outside the steps: " + "; ".join(parts)))
 
 
 def _rank_table(analysis: Analysis) -> Table:
@@ -78,9 +94,8 @@ def _queue(analysis: Analysis) -> str:
 
 
 def _print_step(step: StepTotal, console: Console) -> None:
-    name = step.phase or "step of unknown phase"
     spread = f" (spread {step.spread:.1%})" if step.spread is not None else ""
-    console.print(Text(f"{name}: {quantity(step.wall_ms, 'ms')}{spread}", style="bold"))
+    console.print(Text(f"{step.title}: {quantity(step.wall_ms, 'ms')}{spread}", style="bold"))
     layers = f", {step.layer_count} layers of {step.layer_kernel_count}" if step.layer_count else ""
     shared = f"{step.sampled_step_count} of {step.step_count} steps share this sequence"
     console.print(Text(f"  {shared} of {step.kernel_count} kernels{layers}"))
@@ -186,10 +201,9 @@ def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None
     """Print one phase's ledger, by one of its groupings, down to its sum and its residual."""
     matched = int(((diff.a_row >= 0) & (diff.b_row >= 0)).sum())
     only_a, only_b = len(diff.a.kernels) - matched, len(diff.b.kernels) - matched
-    name = str(diff.phase) if diff.phase else "step of unknown phase"
     console.print(
         Text(
-            f"{name}: {diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms; "
+            f"{diff.title}: {diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms; "
             f"{matched:,} kernels matched, {only_a:,} only in A, {only_b:,} only in B"
         )
     )

@@ -6,12 +6,12 @@ phase (``None``), a training step among them.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.record import Array, DeviceEvents, EventKind, Phase, Trace
+from tokprof.profiler.record import Array, DeviceEvents, EventKind, HostEvents, Phase, Trace
 from tokprof.profiler.trace.repeats import repeating_block
 
 STEP_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d+)(?:,step=(\d+))?")
@@ -28,6 +28,7 @@ _ONCE = re.compile(
     f"{_CHOICE.pattern}|(?<!rotary_)(?<!rope_)embedding|embs_|index_?select|vectorized_gather|logit", re.IGNORECASE
 )
 
+TRAINING_STEP = "training step"
 MINIMUM_PERIODS = 4  # of a sequence that is to be taken for steps
 MAXIMUM_IDLE = 10.0  # longest gap between steps that follow each other, in steps
 
@@ -45,6 +46,7 @@ class Steps:
     step_of_row: Array
     evidence: str
     confidence: float
+    word: str = "step of unknown phase"  # what to call those without a phase
 
     def __len__(self) -> int:
         return len(self.phase)
@@ -65,26 +67,58 @@ def find_steps(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps:
 # ------------------------------------------------------------------------------------------------------- annotations
 
 
-def _annotations(
+_Window = tuple[int, int, Phase | None]
+_NOWHERE = np.iinfo(np.int64).max
+
+
+def _windows(
     trace: Trace, matches: Callable[[str], Phase | bool | None]
-) -> Iterator[tuple[int, int, Phase | None]]:
-    """Yield start, end and phase of the host annotations that a reader takes; it returns False for the others."""
-    host = trace.host
-    taken = {code: found for code, name in enumerate(host.names) if (found := matches(name)) is not False}
-    rows = np.flatnonzero((host.kind == EventKind.ANNOTATION) & np.isin(host.name, list(taken)))
+) -> tuple[list[_Window], dict[int, tuple[int, int]]]:
+    """Return the annotations that a reader takes, and for those that the device's rows repeat, their range there.
+
+    ``matches`` returns False for annotations that are not its own. Where only the device has them, the windows are the
+    device's, and the second value holds them all.
+    """
+    host, device = _annotations(trace.host, matches), _annotations(trace.device, matches)
+    if not host:
+        windows = [(start, end, phase) for start, end, phase, _ in device]
+        return windows, {number: (start, end) for number, (start, end, *_) in enumerate(device)}
+    of = {key: (start, end) for start, end, _, key in device}
+    ranges = {number: of[key] for number, (*_, key) in enumerate(host) if key in of}
+    return [(start, end, phase) for start, end, phase, _ in host], ranges
+
+
+def _annotations(
+    events: HostEvents | DeviceEvents, matches: Callable[[str], Phase | bool | None]
+) -> list[tuple[int, int, Phase | None, tuple[str, int]]]:
+    """Return start, end, phase and identity of the annotations that a reader takes.
+
+    On a device one annotation has a row per stream: these are put together.
+    """
+    kind = EventKind.ANNOTATION if isinstance(events, HostEvents) else EventKind.DEVICE_ANNOTATION
+    taken = {code: found for code, name in enumerate(events.names) if (found := matches(name)) is not False}
+    rows = np.flatnonzero((events.kind == kind) & np.isin(events.name, list(taken)))
+    spans: dict[tuple[str, int], tuple[int, int, Phase | None]] = {}
     reach = -1
     for row in rows:
-        start, end = int(host.start_ns[row]), int(host.end_ns[row])
-        if start < reach:
-            continue  # inside another of the same kind
-        reach = end
-        phase = taken[int(host.name[row])]
+        start, end = int(events.start_ns[row]), int(events.end_ns[row])
+        code = int(events.name[row])
+        key = (events.names[code], int(events.external[row]))
+        if key in spans and kind is EventKind.DEVICE_ANNOTATION and key[1] >= 0:
+            start, end = spans[key][0], max(end, spans[key][1])
+        elif (end if kind is EventKind.DEVICE_ANNOTATION else start + 1) <= reach:
+            continue  # inside another of the same kind; of two steps, streams may overlap
+        elif key in spans:
+            key = (f"{key[0]} {row}", key[1])  # the same name again, without an identifier
+        reach = max(reach, end)
+        phase = taken[code]
         assert not isinstance(phase, bool)
-        yield start, end, phase
+        spans[key] = start, end, phase
+    return [(start, end, phase, key) for key, (start, end, phase) in spans.items()]
 
 
 def _assigned(
-    windows: list[tuple[int, int, Phase | None]],
+    found: tuple[list[_Window], dict[int, tuple[int, int]]],
     work: DeviceEvents,
     launched_ns: Array,
     evidence: str,
@@ -92,18 +126,26 @@ def _assigned(
     *,
     until_next: bool | None,
 ) -> Steps | None:
-    """Give each launch the step in whose window it lies.
+    """Give each launch the step in whose window it lies; work whose launch the trace lost, by the device's own ranges.
 
     ``until_next`` lets a step reach to the next one's start, so that what follows the annotated forward pass (LM head,
-    sampling) belongs to it; ``None`` does so only where that is at most half as much work as the window holds.
+    sampling) belongs to it; ``None`` does so only where that is at most half as much work as the window holds. What
+    nothing ties to a step belongs to none.
     """
+    windows, ranges = found
     if not windows:
         return None
     starts = np.array([w[0] for w in windows], dtype=np.int64)
-    ends = np.array([w[1] for w in windows], dtype=np.int64)
-    if until_next:
-        ends = np.append(starts[1:], np.iinfo(np.int64).max)
     known = launched_ns >= 0
+    if not known.any() and len(ranges) == len(windows):
+        # The host is not in the trace: the device's own ranges stand for its windows.
+        launched_ns, known = work.start_ns, np.ones(len(work), dtype=bool)
+        starts = np.array([ranges[number][0] for number in range(len(windows))], dtype=np.int64)
+        ends = np.array([ranges[number][1] for number in range(len(windows))], dtype=np.int64)
+    else:
+        ends = np.array([w[1] for w in windows], dtype=np.int64)
+    if until_next:
+        ends = np.append(starts[1:], _NOWHERE)
     at = np.searchsorted(starts, launched_ns, side="right") - 1
     inside = known & (at >= 0) & (launched_ns < ends[np.maximum(at, 0)])
     step = np.where(inside, at, -1)
@@ -111,21 +153,42 @@ def _assigned(
         behind = known & (at >= 0) & ~inside
         own, more = (np.bincount(at[rows], minlength=len(windows)) for rows in (inside, behind))
         step = np.where(behind & (2 * more <= own)[np.maximum(at, 0)], at, step)
-    # Work whose launch the trace lost runs in the order of its stream: it belongs where its predecessor does.
-    lost = np.flatnonzero(~known)
-    if len(lost) and inside.any():
-        last_known = np.maximum.accumulate(np.where(known, np.arange(len(work)), -1))
-        before = last_known[lost]
-        step[lost] = np.where(before >= 0, step[np.maximum(before, 0)], -1)
-        if (before < 0).any():
-            step[lost[before < 0]] = step[np.flatnonzero(known)[0]]
-    if not (step >= 0).any():
+    step = _with_lost(step, known, work, ranges, strict=until_next is False)
+    taken = step >= 0
+    if not taken.any():
         return None
+    # Launches that the trace lost make it less sure what belongs to a step.
+    confidence *= 1 - 0.5 * float((taken & ~known).sum() / taken.sum())
     phases = tuple(w[2] for w in windows)
     follows = _follows(phases, step, work)
     return Steps(
         phase=phases, start_ns=starts, follows=follows, step_of_row=step, evidence=evidence, confidence=confidence
     )
+
+
+def _with_lost(
+    step: Array, known: Array, work: DeviceEvents, ranges: dict[int, tuple[int, int]], *, strict: bool
+) -> Array:
+    """Give work whose launch the trace lost the step of the range on the device that holds it, else its predecessor's.
+
+    A stream runs in order, so it belongs where its predecessor there does; before all of known launch, it was launched
+    before the trace began and is of no step. ``strict``: a step ends with its range.
+    """
+    lost = np.flatnonzero(~known)
+    if not len(lost) or not known.any():
+        return step
+    step = step.copy()
+    queues = np.stack([work.device.astype(np.int64), work.stream], axis=1)[lost]
+    for device, stream in np.unique(queues, axis=0).tolist():
+        rows = np.flatnonzero((work.device == device) & (work.stream == stream))
+        before = np.maximum.accumulate(np.where(known[rows], np.arange(len(rows)), -1))
+        step[rows] = np.where(before >= 0, step[rows[np.maximum(before, 0)]], -1)
+    for number, (start, end) in ranges.items():
+        held = (work.start_ns[lost] >= start) & (work.end_ns[lost] <= end)
+        if strict:
+            step[lost[~held & (step[lost] == number)]] = -1
+        step[lost[held]] = number
+    return step
 
 
 def _follows(phases: tuple[Phase | None, ...], step: Array, work: DeviceEvents) -> Array:
@@ -150,8 +213,7 @@ def _own(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
         found = STEP_LABEL.fullmatch(name)
         return Phase(found[1]) if found else False
 
-    windows = list(_annotations(trace, matches))
-    return _assigned(windows, work, launched_ns, "tokprof's step names", 1.0, until_next=False)
+    return _assigned(_windows(trace, matches), work, launched_ns, "tokprof's step names", 1.0, until_next=False)
 
 
 def _sglang(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
@@ -161,8 +223,7 @@ def _sglang(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | Non
         found = _SGLANG.match(name)
         return phases.get(found[1].upper()) if found else False
 
-    windows = list(_annotations(trace, matches))
-    return _assigned(windows, work, launched_ns, "SGLang's annotations", 0.98, until_next=True)
+    return _assigned(_windows(trace, matches), work, launched_ns, "SGLang's annotations", 0.98, until_next=True)
 
 
 def _vllm(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
@@ -173,8 +234,7 @@ def _vllm(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
         prefills, decodes = int(found[1]) > 0, int(found[2]) > 0
         return None if prefills == decodes else Phase.PREFILL if prefills else Phase.DECODE
 
-    windows = list(_annotations(trace, matches))
-    return _assigned(windows, work, launched_ns, "vLLM's annotations", 0.98, until_next=True)
+    return _assigned(_windows(trace, matches), work, launched_ns, "vLLM's annotations", 0.98, until_next=True)
 
 
 def _worded(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
@@ -183,13 +243,20 @@ def _worded(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | Non
         prefill, decode = "prefill" in lowered, "decode" in lowered
         return False if prefill == decode else Phase.PREFILL if prefill else Phase.DECODE
 
-    windows = list(_annotations(trace, matches))
-    return _assigned(windows, work, launched_ns, "annotations that say prefill or decode", 0.8, until_next=None)
+    return _assigned(
+        _windows(trace, matches), work, launched_ns, "annotations that say prefill or decode", 0.8, until_next=None
+    )
 
 
 def _profiler_steps(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
-    windows = list(_annotations(trace, lambda name: None if _PROFILER_STEP.fullmatch(name) else False))
-    return _assigned(windows, work, launched_ns, "the profiler's steps, of unknown phase", 0.9, until_next=False)
+    windows = _windows(trace, lambda name: None if _PROFILER_STEP.fullmatch(name) else False)
+    found = _assigned(windows, work, launched_ns, "the profiler's steps", 0.9, until_next=False)
+    if found is None:
+        return None
+    used = [work.names[code] for code in np.unique(work.name[found.step_of_row >= 0])]
+    named = np.isin(trace.host.kind, (EventKind.OPERATOR, EventKind.ANNOTATION))
+    used += [trace.host.names[code] for code in np.unique(trace.host.name[named])]
+    return replace(found, word=TRAINING_STEP) if any(_TRAINING.search(name) for name in used) else found
 
 
 # --------------------------------------------------------------------------------------------------------- structure
@@ -212,6 +279,7 @@ def _periodic(work: DeviceEvents) -> Steps | None:
     start, count = _turned(work, start, period)
     step = np.full(len(work), -1, dtype=np.int64)
     step[start : start + period * count] = np.repeat(np.arange(count), period)
+    word = TRAINING_STEP if training else "step of unknown phase"
     if training or not decoding:
         what = "a training step" if training else "nothing in it tells of decoding"
         evidence, confidence = f"a sequence of {period} kernels that repeats {count} times; {what}", 0.7
@@ -231,6 +299,7 @@ def _periodic(work: DeviceEvents) -> Steps | None:
         step_of_row=step,
         evidence=evidence,
         confidence=confidence,
+        word=word,
     )
 
 
@@ -265,6 +334,7 @@ def _whole(work: DeviceEvents) -> Steps:
         start_ns=np.array([-1]),
         follows=np.array([False]),
         step_of_row=np.zeros(len(work), dtype=np.int64),
-        evidence="no annotation, and nothing that repeats like steps: the whole time line as one step",
+        evidence="no annotation, and nothing that repeats like steps",
         confidence=0.0 if len(work) else 1.0,
+        word="the whole time line as one step",
     )

@@ -207,6 +207,15 @@ def _as_device_work(host: HostEvents) -> DeviceEvents:
     )
 
 
+def step_spans(line: Timeline) -> tuple[Array, Array]:
+    """Return when each step that holds work begins and ends, in the order of their beginnings."""
+    rows_of = _rows_by_step(line)
+    begins = np.array([_begin(line, step, rows_of)[0] for step in rows_of], dtype=np.int64)
+    ends = np.array([int(line.work.end_ns[rows].max()) for rows in rows_of.values()], dtype=np.int64)
+    order = np.argsort(begins, kind="stable")
+    return begins[order], ends[order]
+
+
 def typical_steps(trace: Trace, table: Rules | None = None, line: Timeline | None = None) -> tuple[TypicalStep, ...]:
     """Return the median prefill and the median decode step, kernel by kernel; or the step of unknown phase.
 
@@ -306,6 +315,7 @@ def _typical(
         kernels=kernels,
         confidence=line.steps.confidence,
         evidence=line.steps.evidence,
+        word=line.steps.word,
         samples_ns=duration if several else None,
         gap_samples_ns=gap if several else None,
         wall_samples_ns=wall if several else None,

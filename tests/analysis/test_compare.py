@@ -406,17 +406,23 @@ def real(folder, name):
 def test_the_same_model_on_two_vendors(real_traces):
     a, b = real(real_traces, "h100_qwen1.5-0.5b_prefill"), real(real_traces, "mi300x_qwen1.5-0.5b_prefill")
     (step_a,), (step_b,) = typical_steps(a), typical_steps(b)
-    assert (len(step_a.kernels), len(step_b.kernels)) == (1707, 1517)
+    # What the forward pass before it left in the queue is no part of the step: the device's own range tells.
+    assert (len(step_a.kernels), len(step_b.kernels)) == (1198, 1054)
+    assert (step_a.wall_ns, step_b.wall_ns) == (pytest.approx(34.892e6, abs=1e3), pytest.approx(33.131e6, abs=1e3))
     assert step_a.kernels.layer.max() + 1 == step_b.kernels.layer.max() + 1 == 24
-    (phase,) = compare(a, b).phases
+    diff = compare(a, b)
+    (phase,) = diff.phases
+    left_out = [note.message for note in diff.notes if note.code == "outside-steps"]
+    assert [message.split(" (")[0] for message in left_out] == ["A: 509 of 1,707 kernels", "B: 463 of 1,517 kernels"]
     matched = int(((phase.a_row >= 0) & (phase.b_row >= 0)).sum())
-    assert matched > 1400
+    assert matched > 1000
     by = {line.key: line for line in dict(phase.ledgers)["category"]}
+    assert (by["attention"].a_count, by["attention"].b_count) == (24, 24)  # one per layer
     assert by["gemm"].difference_ns > 3e6  # slower matrix products ...
-    assert by["elementwise"].difference_ns < -4e6  # ... and faster pointwise work
+    assert by["elementwise"].difference_ns < -3e6  # ... and faster pointwise work
     assert abs(phase.residual_ns) < 1e-3
     memsets = next(line for line in dict(phase.ledgers)["kernel"] if line.key.startswith("Memset"))
-    assert (memsets.a_count, memsets.b_count) == (241, 0)
+    assert (memsets.a_count, memsets.b_count) == (168, 0)
 
 
 def test_serving_traces_know_their_phase(real_traces):
@@ -449,7 +455,7 @@ def test_training_steps_of_two_devices_compare_and_sum(real_traces):
     for _, lines in phase.ledgers:
         total = sum(line.difference_ns for line in lines)
         assert total + phase.residual_ns == pytest.approx(change, rel=1e-9)
-    assert abs(phase.residual_ns) < 0.05 * change  # what medians over steps do not add up to
+    assert abs(phase.residual_ns) < 0.1 * change  # what medians over steps do not add up to
     by = {line.key: line for line in dict(phase.ledgers)["category"]}
     assert by["gemm"].verdict == "effect"
     assert by["gemm"].duration_effect_ns > 15e6

@@ -47,6 +47,29 @@ def test_busy_gap_and_overlap_by_stream_are_unions(tmp_path):
     assert analysis.overlap_ms == pytest.approx(0.002 + 0.005 + 0.001)
 
 
+def test_idle_time_and_work_outside_the_steps_is_told(tmp_path):
+    def label(start_us, end_us):
+        place = {"ph": "X", "cat": "user_annotation", "name": "my decode", "pid": 1, "tid": 1}
+        return place | {"ts": start_us, "dur": end_us - start_us}
+
+    def launched(name, start_us, end_us, correlation):
+        kernel = work(name, start_us, end_us, 7)
+        kernel["args"]["correlation"] = correlation
+        call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1}
+        return [kernel, call | {"ts": start_us - 1, "dur": 0.5, "args": {"correlation": correlation}}]
+
+    events = [
+        *launched("lone", 1, 11, 1),
+        *launched("a", 500, 510, 2),  # the step, with 5 idle inside it
+        *launched("b", 515, 520, 3),
+        label(498, 525),
+    ]
+    outside = analysis_of(tmp_path, events).outside
+    assert (outside.kernel_count, outside.early_count, outside.busy_ms) == (1, 1, 0.010)
+    assert (outside.idle_ms, outside.longest_idle_ms, outside.longest_idle_at_ms) == (0.489, 0.489, 0.010)
+    assert analysis_of(tmp_path, [*launched("a", 500, 510, 2), label(498, 525)]).outside is None
+
+
 def test_the_launch_queue_counts_what_was_launched_and_had_not_started():
     launched = np.array([0, 1, 2, 3, -1])
     assert queue_lengths(launched, np.array([1, 2, 10, 20, 30])).tolist() == [1, 1, 1, 0]
@@ -146,6 +169,15 @@ def test_real_traces_add_up(real_traces, name):
         assert sum(line.gap_ms for line in step.lines) == pytest.approx(sum(gap.gap_ms for gap in step.gaps))
         if step.sampled_step_count == 1:
             assert step.wall_ms == pytest.approx(step.busy_ms + sum(gap.gap_ms for gap in step.gaps))
+
+
+def test_the_silence_before_a_real_step_is_told(real_traces):
+    trace = read_trace(real_traces / "mi300x_sglang_qwen3-8b_mixed.json.gz")
+    analysis = analyze(trace, timeline(trace))
+    assert analysis.outside.longest_idle_ms == pytest.approx(493.28, abs=0.01)
+    (step,) = analysis.steps
+    idle = sum(gap.gap_ms for gap in step.gaps)
+    assert analysis.span_ms - analysis.busy_ms == pytest.approx(idle + analysis.outside.idle_ms)
 
 
 def test_a_real_decode_step_folds_into_its_layers(real_traces):

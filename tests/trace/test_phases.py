@@ -98,6 +98,82 @@ def test_a_named_stretch_does_not_take_in_work_far_behind_it(tmp_path):
     assert (steps.step_of_row == -1).sum() == 40 * len(STEP)
 
 
+def kernel(name, start_us, *, stream=7, correlation=None):
+    args = {"device": 0, "stream": stream} | ({} if correlation is None else {"correlation": correlation})
+    return {"ph": "X", "cat": "kernel", "name": name, "pid": 0, "tid": stream, "ts": start_us, "dur": 5.0, "args": args}
+
+
+def call(start_us, correlation):
+    args = {"correlation": correlation}
+    launch = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1}
+    return launch | {"ts": start_us, "dur": 0.5, "args": args}
+
+
+def label(name, start_us, length_us, *, on_device=False, external=3):
+    place = {"cat": "gpu_user_annotation" if on_device else "user_annotation", "pid": int(not on_device), "tid": 7}
+    times = {"ts": start_us, "dur": length_us, "args": {"External id": external}}
+    return {"ph": "X", "name": name} | place | times
+
+
+def read(tmp_path, events):
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    return read_trace(path)
+
+
+LEFT_OVER = [kernel(f"old_{n}", 90.0 + 6 * n) for n in range(5)]  # up to 119, launched before the trace began
+OWN = [kernel(f"new_{n}", 120.0 + 6 * n, correlation=n + 1) for n in range(10)]  # 120 to 179
+CALLS = [call(101.0 + n, n + 1) for n in range(10)]
+
+
+@pytest.mark.parametrize("annotated_device", [True, False])
+def test_what_was_launched_before_the_trace_is_of_no_step(tmp_path, annotated_device):
+    events = [*LEFT_OVER, *OWN, *CALLS, label("ProfilerStep#6", 95.0, 60.0)]
+    if annotated_device:
+        events.append(label("ProfilerStep#6", 120.0, 59.0, on_device=True))
+    trace = read(tmp_path, events)
+    steps = timeline(trace).steps
+    assert steps.step_of_row.tolist() == [-1] * 5 + [0] * 10
+    assert steps.confidence == 0.9
+    (step,) = typical_steps(trace)
+    assert (step.wall_ns, len(step.kernels)) == (59_000, 10)
+
+
+def test_a_stream_that_ran_on_from_before_does_not_follow_another_stream(tmp_path):
+    old = [kernel(f"old_{n}", 123.0 + 6 * n) for n in range(3)]  # beside what another stream runs for the step
+    copies = [kernel("new_0", 120.0, stream=9, correlation=1), kernel("new_1", 133.0, stream=9, correlation=2)]
+    trace = read(tmp_path, [*old, *copies, call(110.0, 1), call(111.0, 2), label("ProfilerStep#1", 105.0, 60.0)])
+    line = timeline(trace)
+    named = {line.work.names[name]: step for name, step in zip(line.work.name, line.steps.step_of_row, strict=True)}
+    assert named == {"old_0": -1, "old_1": -1, "old_2": -1, "new_0": 0, "new_1": 0}
+
+
+def test_lost_launches_inside_a_step_make_it_less_sure(tmp_path):
+    some = [event if n % 2 else kernel(event["name"], event["ts"]) for n, event in enumerate(OWN)]
+    found = timeline(read(tmp_path, [*some, *CALLS, label("ProfilerStep#6", 95.0, 60.0)])).steps
+    assert found.step_of_row.tolist() == [-1] + [0] * 9  # nothing tells of the first
+    assert found.confidence == pytest.approx(0.9 * (1 - 0.5 * 4 / 9))
+    ranged = label("ProfilerStep#6", 120.0, 59.0, on_device=True)
+    found = timeline(read(tmp_path, [*some, *CALLS, label("ProfilerStep#6", 95.0, 60.0), ranged])).steps
+    assert found.step_of_row.tolist() == [0] * 10
+
+
+def test_a_trace_of_the_device_alone_goes_by_its_own_annotations(tmp_path):
+    ranges = [label("step[DECODE bs=1]", 120.0 + 30 * n, 29.0, on_device=True, external=n + 1) for n in range(2)]
+    second = label("step[DECODE bs=1]", 122.0, 29.0, on_device=True, external=1)  # the same on another stream
+    trace = read(tmp_path, [*LEFT_OVER, *[kernel(e["name"], e["ts"]) for e in OWN], *ranges, second])
+    steps = timeline(trace).steps
+    assert list(steps.phase) == [DECODE, DECODE]
+    assert steps.step_of_row.tolist() == [-1] * 5 + [0] * 5 + [1] * 5
+
+
+def test_steps_of_the_profiler_around_an_optimizer_are_training(tmp_path):
+    update = {"ph": "X", "cat": "user_annotation", "name": "Optimizer.step#Adam.step", "pid": 1, "tid": 1}
+    for more, word in (([], "step of unknown phase"), ([update | {"ts": 110.0, "dur": 5.0}], "training step")):
+        (step,) = typical_steps(read(tmp_path, [*OWN, *CALLS, label("ProfilerStep#6", 95.0, 60.0), *more]))
+        assert (step.phase, step.title) == (None, word)
+
+
 def test_unannotated_decoding_shows_by_its_repetition(tmp_path):
     trace = trace_of(tmp_path, [PROMPT, *[STEP] * 6], launches=False)
     found = timeline(trace).steps
@@ -214,6 +290,18 @@ def test_real_traces_have_their_phases_and_layers(real_traces, name, phase, laye
     (step,) = typical_steps(read_trace(real_traces / f"{name}.json.gz"))
     assert step.phase is phase
     assert step.kernels.layer.max() + 1 == layer_count
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "left_out"), [("v100_training_test", 6, 614), ("a100_training_rank0", 5, 872)]
+)
+def test_every_training_step_of_a_real_trace_is_the_same_once_leftovers_are_out(real_traces, name, count, left_out):
+    trace = read_trace(real_traces / f"{name}.json.gz")
+    line = timeline(trace)
+    (step,) = typical_steps(trace, line=line)
+    assert (step.step_count, step.sampled_step_count) == (count, count)
+    assert (line.steps.step_of_row < 0).sum() == left_out == trace.counts.unlinked
+    assert step.title == "training step"
 
 
 @pytest.mark.parametrize("name", ["mi300x_vllm_decode_fullgraph", "mi300x_sglang_qwen3-8b_decode"])
