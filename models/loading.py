@@ -70,6 +70,7 @@ class LoadedModel:
     config_digest: str
     tokenizer_digest: str | None
     adapter_digest: str | None = None
+    shape: cost.ModelShape | None = None  # None: a family without a cost formula
 
 
 def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> LoadedModel:
@@ -405,7 +406,15 @@ def _described(
         config_digest=_digest_of(_relevant(config)),
         tokenizer_digest=None if tokenizer is None else tokenizer.digest,
         adapter_digest=adapter_digest,
+        shape=_shape(config),
     )
+
+
+def _shape(config: dict[str, Any]) -> cost.ModelShape | None:
+    try:
+        return cost.shape_of(config)
+    except ModelError:
+        return None
 
 
 def _end_ids(config: dict[str, Any], tokenizer: Tokenizer | None) -> tuple[int, ...]:

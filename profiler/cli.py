@@ -8,11 +8,13 @@ import typer
 
 from tokprof.profiler.commands.analyze import analyze, compare
 from tokprof.profiler.commands.attribute import attribute
+from tokprof.profiler.commands.calibrate import calibrate
 from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.fertility import fertility
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
+from tokprof.profiler.commands.tune import tune
 from tokprof.profiler.errors import Interrupted, TokprofError
 
 app = typer.Typer(
@@ -50,7 +52,9 @@ app.command()(show)
 app.command()(analyze)
 app.command()(compare)
 app.command()(attribute)
+app.command()(tune)
 app.command()(fertility)
+app.command()(calibrate)
 app.command()(env)
 app.add_typer(models, name="models")
 app.command("open")(open_)

@@ -21,10 +21,11 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError, no_such, writing
-from tokprof.profiler.record import Columns, Run, column_fields
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, new_file, no_such, writing
+from tokprof.profiler.record import Calibration, Columns, Device, Run, column_fields
 
 SCHEMA_VERSION = 1
+CALIBRATION_VERSION = 1  # 1: the first
 RUN_FILE = "run.json"
 STUDY_FILE = "study.json"
 TRACE_FILE = "trace.json.gz"
@@ -305,3 +306,50 @@ def _remove_leftovers(path: Path) -> None:
         owner = leftover.name.removesuffix(".partial").rpartition(".")[2]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------------- calibrations
+
+def calibration_file(folder: Path, device: Device) -> Path:
+    """Return where below the cache ``folder`` the calibration of a device with its driver is kept."""
+    parts = (device.name, device.driver or "no driver", f"{device.core_count or 'unknown'} cores")
+    name = "-".join("".join(c if c.isalnum() or c == "." else "-" for c in part.strip()) for part in parts)
+    return folder / "calibrations" / f"{name}.json"
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write a calibration as JSON; ``path`` is replaced as a whole."""
+    facts = {"format": "tokprof calibration", "schema_version": CALIBRATION_VERSION}
+    facts |= msgspec.to_builtins(calibration)
+    with new_file(path) as temporary:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Read a calibration.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    FileFormatError
+        It is damaged, no calibration, or of an unknown version.
+    """
+    try:
+        facts = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such calibration; `tokprof calibrate` makes one") from error
+    except (msgspec.MsgspecError, OSError) as error:
+        raise FileFormatError(f"{path}: not readable ({error}); `tokprof calibrate` makes it anew") from error
+    if not isinstance(facts, dict) or facts.get("format") != "tokprof calibration":
+        raise FileFormatError(f"{path}: is no calibration; `tokprof calibrate --out` writes one")
+    if facts.get("schema_version") != CALIBRATION_VERSION:
+        raise FileFormatError(
+            f"{path}: key 'schema_version' is {facts.get('schema_version')!r}, this tokprof reads "
+            f"{CALIBRATION_VERSION}; `tokprof calibrate` makes it anew"
+        )
+    try:
+        return msgspec.convert(facts, Calibration)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise FileFormatError(f"{path}: {error}; `tokprof calibrate` makes it anew") from error

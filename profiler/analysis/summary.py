@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tokprof.profiler.analysis.roofline import PhaseRoofline, ceiling_of, phase_roofline
 from tokprof.profiler.record import (
     Array,
+    Calibration,
     DecodeMode,
     InterpreterStacks,
     KernelEvents,
     Mark,
     Note,
+    NoteLevel,
     PassKind,
     Phase,
     PowerSamples,
@@ -86,6 +89,7 @@ class PhaseSummary:
     gap_share: float | None
     share_basis: str  # the time the two shares refer to
     kernels: tuple[KernelShare, ...] = ()
+    roofline: PhaseRoofline | None = None  # where the device was calibrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +124,20 @@ class Summary:
     python_share: float | None  # of the host's time in the stacks pass in which Python itself ran
     frames: tuple[FrameShare, ...]
     notes: tuple[Note, ...]
+    ceiling: str | None = None  # where the rooflines' figures come from
 
 
-def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
+def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration | None = None) -> Summary:
     """Summarise the processes of one cell.
 
-    ``fingerprint`` is the digest of what must agree between runs to be compared (see ``tokprof.profiler.environment``).
+    ``fingerprint`` is the digest of what must agree between runs to be compared (see ``tokprof.profiler.environment``);
+    ``calibration`` is that of the runs' device, from which floors are reckoned.
     """
     first = runs[0]
     phases = tuple(
         summarize_phase(runs, phase) for phase in Phase if any(len(_clean(run.spans, phase)) for run in runs)
     )
+    phases, ceiling, limit_notes = _beside_ceilings(runs, phases, calibration)
     facts = first.model
     adapter = f" with {facts.adapter} adapter {facts.adapter_name}" if facts.adapter else ""
     python_share, frames = host_frames(runs)
@@ -154,8 +161,47 @@ def summarize(runs: Sequence[Run], *, fingerprint: str) -> Summary:
         slowdowns=_slowdowns(runs),
         python_share=python_share,
         frames=frames,
-        notes=_distinct_notes(runs),
+        notes=(*_distinct_notes(runs), *limit_notes),
+        ceiling=ceiling,
     )
+
+
+def _beside_ceilings(
+    runs: Sequence[Run], phases: tuple[PhaseSummary, ...], calibration: Calibration | None
+) -> tuple[tuple[PhaseSummary, ...], str | None, list[Note]]:
+    """Give each phase its roofline; where there is none, a note says why."""
+    if calibration is None:
+        words = "how far this is from the device's limits is not known: the device was not calibrated"
+        advice = "run `tokprof calibrate` on it once, then `tokprof show` this run again"
+        return phases, None, [Note(code="not-calibrated", message=words, advice=advice, level=NoteLevel.INFO)]
+    if runs[0].model.shape is None:
+        words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
+        return phases, None, [Note(code="no-floor", message=words, level=NoteLevel.INFO)]
+    ceiling = ceiling_of(calibration)
+    placed = tuple(
+        replace(
+            phase,
+            roofline=phase_roofline(
+                runs,
+                phase.phase,
+                ceiling,
+                time_ms=phase.time_ms.value,
+                busy_share=phase.kernel_busy_share,
+                mean_sm_clock_mhz=phase.mean_sm_clock_mhz,
+            ),
+        )
+        for phase in phases
+    )
+    notes = [
+        Note(
+            code="below-floor",
+            message=f"{phase.phase} took less than its floor: the calibration found less than the device can do",
+            advice="run `tokprof calibrate` again while nothing else runs",
+        )
+        for phase in placed
+        if phase.roofline is not None and phase.roofline.gap_ms < 0
+    ]
+    return placed, ceiling.source, notes
 
 
 def device_line(run: Run) -> str:

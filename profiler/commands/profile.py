@@ -259,9 +259,11 @@ def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> 
 def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool = True) -> None:
 
     from tokprof.profiler.analysis.summary import summarize
+    from tokprof.profiler.commands.calibrate import kept_calibration
     from tokprof.profiler.environment import fingerprint, fingerprint_digest
 
-    summary = summarize(runs, fingerprint=fingerprint_digest(fingerprint(runs[0])))
+    digest = fingerprint_digest(fingerprint(runs[0]))
+    summary = summarize(runs, fingerprint=digest, calibration=kept_calibration(runs[0].environment.device))
     if as_json:
         import msgspec
 

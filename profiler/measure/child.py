@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -149,6 +150,7 @@ def model_facts(loaded: "LoadedModel", request: Request) -> ModelFacts:
         adapter_name=None if request.adapter is None else Path(request.adapter).name,
         compiled=request.compile,
         kernels=request.kernels,
+        shape=None if loaded.shape is None else asdict(loaded.shape),
     )
 
 

@@ -33,6 +33,8 @@ def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
         Text(""),
         _phase_table(summary),
     ]
+    if any(phase.roofline is not None for phase in summary.phases):
+        parts += [Text(""), _roofline_table(summary)]
     for phase in summary.phases:
         if phase.kernels:
             parts += [Text(""), _kernel_table(phase, name_width)]
@@ -121,6 +123,29 @@ def _phase_table(summary: Summary) -> Table:
     for name, cells in rows:
         if name in ("host issue time", "mean SM clock") and all(cell == ABSENT for cell in cells):
             continue
+        style = "dim" if name.startswith(" ") else ""
+        table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
+    return table
+
+
+def _roofline_table(summary: Summary) -> Table:
+    """Stand each phase beside its floor, and divide the gap to it among its owners."""
+    lines = [phase.roofline for phase in summary.phases]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("beside the limits " + (summary.ceiling or ""))
+    for phase in summary.phases:
+        table.add_column(str(phase.phase), justify="right", no_wrap=True)
+    rows: list[tuple[str, list[str]]] = [
+        ("floor", [ABSENT if r is None else f"{quantity(r.floor_ms, 'ms')}, by {r.bound}" for r in lines]),
+        ("time over floor", [ABSENT if r is None else f"×{r.time_ms / r.floor_ms:.2f}" for r in lines]),
+        ("MFU", [_share(None if r is None else r.mfu) for r in lines]),
+        ("MBU", [_share(None if r is None else r.mbu) for r in lines]),
+    ]
+    names = dict.fromkeys(owner.name for r in lines if r is not None for owner in r.owners)
+    for name in names:
+        owned = [next((o for o in r.owners if o.name == name), None) if r is not None else None for r in lines]
+        rows.append((f"  gap: {name}", ["" if o is None else quantity(o.gap_ms, "ms") for o in owned]))
+    for name, cells in rows:
         style = "dim" if name.startswith(" ") else ""
         table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
     return table

@@ -1,0 +1,300 @@
+"""What a device can do at best: its memory's bandwidth, matrix products, launches and clock, measured on it.
+
+Every probe repeats one operation and gives the rate or the time of each attempt; nothing is averaged here. On a CPU
+torch's operators are the library; on a GPU the vendor's library stands beside Triton kernels.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_MB = 2**20
+_SWEEP_BYTES = tuple(n * _MB for n in (1, 4, 16, 64, 256, 1024))
+_CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]  # short attempts, of which one meets no other program
+_SAMPLE_S = 0.002  # a sample is so long at least, by repetition, so that neither clock nor call counts
+_SLOW_S = 0.5  # a product that takes longer is not tried in a larger size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Samples of one probe; see ``tokprof.profiler.record.Probe``."""
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+    method: str
+    dtype: str | None = None
+    working_set_bytes: int | None = None
+
+
+def probes(device: str = "cpu", *, seconds: float = 0.5) -> Iterator[Reading]:
+    """Measure a device, probe by probe; each tries for about ``seconds``.
+
+    Memory probes touch at most an eighth of the device's free memory, and less where that is too little.
+    """
+    with _quiet_inference():
+        yield from _cuda_probes(device, seconds) if device.startswith("cuda") else _cpu_probes(seconds)
+
+
+def cache_bytes(device: str = "cpu") -> int | None:
+    """Return the size of the last level of cache, as the driver or the kernel tells it; ``None`` where none does."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        sizes.append(int(text[:-1]) * {"K": 2**10, "M": _MB, "G": 2**30}[text[-1]])
+    return max(sizes, default=None)
+
+
+def _quiet_inference() -> Any:
+    import torch
+
+    return torch.inference_mode()
+
+
+# ----------------------------------------------------------------------------------------------------------- any device
+
+
+def _cpu_timer(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter_ns()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter_ns() - started) / 1e9
+
+
+def _cuda_timer(call: Callable[[], object], repeats: int) -> float:
+    import torch
+
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+Timer = Callable[[Callable[[], object], int], float]
+
+
+def _rates(call: Callable[[], object], work: float, timer: Timer, seconds: float) -> tuple[float, ...]:
+    """Return ``work`` over the time of one call, for as many samples as ``seconds`` hold, three at least."""
+    call()
+    once = timer(call, 1)
+    repeats = max(1, round(_SAMPLE_S / max(once, 1e-9)))
+    samples: list[float] = []
+    ends = time.monotonic() + seconds
+    while len(samples) < 3 or time.monotonic() < ends:
+        samples.append(work * repeats / timer(call, repeats))
+    return tuple(samples)
+
+
+def _sweep(sizes: tuple[int, ...], free_bytes: int) -> list[int]:
+    return [size for size in sizes if 8 * size <= free_bytes] or [sizes[0]]
+
+
+def _products(
+    device: str, dtypes: tuple[str, ...], sizes: tuple[int, ...], timer: Timer, s: float
+) -> Iterator[Reading]:
+    """Multiply square matrices by the library, from small to large; a size is left out where the last was slow."""
+    import torch
+
+    for dtype in dtypes:
+        kind = getattr(torch, "float32" if dtype == "tf32" else dtype)
+        allowed = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+        try:
+            for size in sizes:
+                a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+                out = torch.empty_like(a)
+                flops = 2.0 * size**3
+                samples = _rates(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), flops, timer, s)  # type: ignore[misc]
+                method = f"torch.mm of {size} x {size} matrices"
+                yield Reading(name="matrix product", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
+                if flops / max(samples) > _SLOW_S / 8:  # the next size takes eight times as long
+                    break
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+# ------------------------------------------------------------------------------------------------------------------ CPU
+
+
+def _cpu_probes(seconds: float) -> Iterator[Reading]:
+    import os
+
+    import torch
+
+    timer = _cpu_timer
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    sizes = _sweep(_CPU_SWEEP_BYTES, free)
+    # A row of ones times a matrix is what decoding does to every weight; the plain sum has no second operand.
+    width = 4096
+    row = torch.ones(1, width // 4)
+    for size in sizes:
+        source = torch.ones(size // 4)
+        matrix = source.view(-1, width // 4)
+        ways: dict[str, Callable[[], object]] = {
+            "torch.sum": source.sum,
+            "a row times a matrix": lambda m=matrix: torch.nn.functional.linear(row, m),  # type: ignore[misc]
+        }
+        for method, call in ways.items():
+            samples = _rates(call, size, timer, seconds)
+            yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
+    largest = sizes[-1]
+    source, target = torch.ones(largest // 8), torch.empty(largest // 8)
+    samples = _rates(lambda: target.copy_(source), largest, timer, seconds)
+    method = "copy_, read and written bytes"
+    yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
+    yield from _products("cpu", ("float32", "bfloat16", "float16"), (256, 512, 1024, 2048), timer, seconds)
+    one = torch.ones(1)
+    samples = tuple(1 / rate for rate in _rates(lambda: one.add_(1), 1, timer, seconds / 5))
+    yield Reading(name="operator call", unit="s", samples=samples, method="add_ of one element, back to back")
+    yield Reading(name="clock step", unit="s", samples=_clock_steps(), method="perf_counter_ns, successive readings")
+
+
+def _clock_steps(count: int = 100) -> tuple[float, ...]:
+    steps: list[float] = []
+    while len(steps) < count:
+        first = now = time.perf_counter_ns()
+        while now == first:
+            now = time.perf_counter_ns()
+        steps.append((now - first) / 1e9)
+    return tuple(steps)
+
+
+# ------------------------------------------------------------------------------------------------------------------ GPU
+
+
+def _cuda_probes(device: str, seconds: float) -> Iterator[Reading]:
+    import torch
+
+    with torch.cuda.device(device):
+        yield from _cuda_launches()
+        yield from _cuda_memory(device, seconds)
+        dtypes = ("bfloat16", "float16", "tf32", "float32")
+        yield from _products(device, dtypes, (2048, 4096, 8192), _cuda_timer, seconds)
+        yield from _triton_products(device, seconds)
+        yield from _cuda_clock(device)
+
+
+def _cuda_launches(count: int = 200) -> Iterator[Reading]:
+    """Launch the smallest kernel: alone until it is done, back to back, and nothing at all between two events."""
+    import torch
+
+    one = torch.ones(1, device="cuda")
+    for _ in range(20):
+        one.add_(1)
+    torch.cuda.synchronize()
+    latencies = []
+    for _ in range(count):
+        started = time.perf_counter_ns()
+        one.add_(1)
+        torch.cuda.synchronize()
+        latencies.append((time.perf_counter_ns() - started) / 1e9)
+    method = "add_ of one element, from the call until it is known to be done"
+    yield Reading(name="launch latency", unit="s", samples=tuple(latencies), method=method)
+    issued, ran = [], []
+    for _ in range(20):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        started = time.perf_counter_ns()
+        begin.record()
+        for _ in range(count):
+            one.add_(1)
+        end.record()
+        issued.append((time.perf_counter_ns() - started) / 1e9 / count)
+        end.synchronize()
+        ran.append(float(begin.elapsed_time(end)) / 1e3 / count)
+    method = f"{count} add_ of one element back to back"
+    yield Reading(name="launch interval, host", unit="s", samples=tuple(issued), method=method)
+    yield Reading(name="launch interval, device", unit="s", samples=tuple(ran), method=method)
+    pairs = [tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)) for _ in range(count)]
+    for begin, end in pairs:
+        begin.record()
+        end.record()
+    torch.cuda.synchronize()
+    empty = tuple(float(begin.elapsed_time(end)) / 1e3 for begin, end in pairs)
+    yield Reading(name="event resolution", unit="s", samples=empty, method="two events with nothing between them")
+
+
+def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
+    import torch
+
+    from tokprof.kernels import probe_kernels
+
+    free, _ = torch.cuda.mem_get_info(device)
+    sizes = _sweep(_SWEEP_BYTES, int(free))
+    for size in sizes:
+        source = torch.ones(size // 4, device=device)
+        out = probe_kernels.read(source)
+        ways: dict[str, Callable[[], object]] = {
+            "Triton": lambda s=source, o=out: probe_kernels.read(s, o),  # type: ignore[misc]
+            "torch.sum": source.sum,
+        }
+        for method, call in ways.items():
+            samples = _rates(call, size, _cuda_timer, seconds)
+            yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
+    largest = sizes[-1]
+    source, target = (torch.ones(largest // 8, device=device) for _ in range(2))
+    copies: dict[str, Callable[[], object]] = {
+        "Triton, read and written bytes": lambda: probe_kernels.copy(source, target),
+        "copy_, read and written bytes": lambda: target.copy_(source),
+    }
+    for method, call in copies.items():
+        samples = _rates(call, largest, _cuda_timer, seconds)
+        yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
+    host = torch.ones(min(largest, 256 * _MB) // 4)
+    staged = torch.empty_like(host, device=device)
+    for method, origin in (("pinned", host.pin_memory()), ("pageable", host)):
+        byte_count = origin.numel() * 4
+        call = lambda o=origin: staged.copy_(o, non_blocking=True)  # noqa: E731 - one of two calls of a loop
+        samples = _rates(call, byte_count, _cuda_timer, seconds)
+        yield Reading(name="host to device", unit="B/s", samples=samples, method=method, working_set_bytes=byte_count)
+
+
+def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
+    import torch
+
+    from tokprof.kernels import probe_kernels
+
+    size = 4096
+    for dtype in ("bfloat16", "float16"):
+        a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
+        out = torch.empty_like(a)
+        for tile in probe_kernels.PRODUCT_TILES:
+            try:
+                samples = _rates(
+                    lambda a=a, b=b, o=out, t=tile: probe_kernels.product(a, b, o, t),  # type: ignore[misc]
+                    2.0 * size**3,
+                    _cuda_timer,
+                    seconds / 2,
+                )
+            except Exception as error:
+                if "OutOfResources" not in type(error).__name__:
+                    raise
+                continue  # the tile wants more shared memory than this device has
+            method = f"Triton, tiles of {tile[0]} x {tile[1]} x {tile[2]}, of {size} x {size} matrices"
+            yield Reading(name="matrix product, Triton", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
+
+
+def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
+    """Read the SM clock from inside, right after products that bring the device to the clock it works at."""
+    import torch
+
+    from tokprof.kernels import probe_kernels
+
+    a = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
+    read = torch.zeros(count, 3, dtype=torch.int64, device=device)
+    out = torch.empty_like(a)
+    for row in read:
+        for _ in range(10):
+            torch.mm(a, a, out=out)
+        probe_kernels.clock(row)
+    torch.cuda.synchronize()
+    hertz = tuple(cycles / ns * 1e9 for cycles, ns, _ in read.tolist())
+    yield Reading(name="SM clock", unit="Hz", samples=hertz, method="cycles over nanoseconds, both read in a kernel")

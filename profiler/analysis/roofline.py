@@ -1,0 +1,237 @@
+"""The least time that a phase could take on its device, how far the measured time is from it, and who owns the gap.
+
+The roofline model (Williams, Waterman and Patterson, CACM 2009) over a whole step: all its products at the device's
+rate of products, or all the bytes that must cross the memory's interface at its bandwidth, whichever takes longer.
+Only weights and cache count as bytes, because a fused step could keep everything else on the chip, and what fits into
+the last cache is not asked of the memory: a floor is what no implementation in that dtype can undercut.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokprof.models.cost import ModelShape, OperatorCost, step_cost
+from tokprof.models.devices import Ceiling
+from tokprof.profiler.record import Calibration, KernelEvents, PassKind, Phase, Probe, Run, codes_of
+
+# A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
+MEMORY_OVER_CACHE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """The least time of some steps on a device."""
+
+    flop_count: int
+    byte_count: int  # of weights and cache
+    compute_s: float | None  # None: nobody knows the device's rate in this dtype
+    memory_s: float
+    floor_s: float
+
+    @property
+    def bound(self) -> str:
+        """What takes longer, "compute" or "memory"."""
+        return "compute" if self.compute_s is not None and self.compute_s > self.memory_s else "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapOwner:
+    """A part of a phase's measured time beside its part of the floor; the rest is its part of the gap."""
+
+    name: str
+    time_ms: float
+    floor_ms: float
+
+    @property
+    def gap_ms(self) -> float:
+        """What it costs beyond its floor."""
+        return self.time_ms - self.floor_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseRoofline:
+    """One phase beside its floor. ``owners`` sum to the measured time, and their floors to the floor."""
+
+    phase: Phase
+    bound: str
+    floor_ms: float
+    time_ms: float
+    flop_count: int
+    byte_count: int
+    mfu: float | None  # model FLOPs utilisation: of the device's measured rate of products in the model's dtype
+    mbu: float  # model bandwidth utilisation: weights and cache over the measured bandwidth
+    owners: tuple[GapOwner, ...]  # empty where no pass saw the kernels
+
+    @property
+    def gap_ms(self) -> float:
+        """The measured time beyond the floor."""
+        return self.time_ms - self.floor_ms
+
+
+def ceiling_of(calibration: Calibration) -> Ceiling:
+    """Return what a calibrated device can do: the best attempt of the probes of each kind."""
+    device = calibration.environment.device
+    reads = [probe for probe in calibration.probes if probe.name in ("memory read", "memory copy")]
+    if not reads:
+        raise ValueError("a calibration without a memory probe")
+    largest = max(_size(probe) for probe in reads)
+    cache = calibration.cache_bytes or 0
+    from_memory = [p.best for p in reads if _size(p) >= min(largest, MEMORY_OVER_CACHE * cache or largest)]
+    products: dict[str, float] = {}
+    for probe in calibration.probes:
+        if probe.name.startswith("matrix product") and probe.dtype is not None:
+            products[probe.dtype] = max(probe.best, products.get(probe.dtype, 0.0))
+    clocks = [float(np.median(probe.samples)) for probe in calibration.probes if probe.name == "SM clock"]
+    return Ceiling(
+        name=device.name,
+        bandwidth_bytes_per_s=max(from_memory),
+        flops_per_s=products,
+        cache_bytes=cache,
+        cache_bandwidth_bytes_per_s=max(probe.best for probe in reads),
+        memory_bytes=device.memory_bytes,
+        sm_clock_hz=clocks[0] if clocks else None,
+        measured=True,
+        source=f"measured on this device on {calibration.created[:10]}",
+    )
+
+
+def floor_of(steps: Sequence[Sequence[OperatorCost]], ceiling: Ceiling, dtype: str) -> Floor:
+    """Return the least time of steps that follow each other, each bound by itself."""
+    rate = ceiling.flops_per_s.get(dtype)
+    compute_s, memory_s, floor_s = 0.0, 0.0, 0.0
+    flops = moved = 0
+    for step in steps:
+        products = sum(operator.flop_count for operator in step)
+        size = sum(operator.weight_bytes + operator.cache_bytes for operator in step)
+        computing = products / rate if rate else 0.0
+        moving = max(0, size - ceiling.cache_bytes) / ceiling.bandwidth_bytes_per_s
+        if ceiling.cache_bandwidth_bytes_per_s:
+            moving = max(moving, size / ceiling.cache_bandwidth_bytes_per_s)
+        flops, moved = flops + products, moved + size
+        compute_s, memory_s, floor_s = compute_s + computing, memory_s + moving, floor_s + max(computing, moving)
+    return Floor(
+        flop_count=flops,
+        byte_count=moved,
+        compute_s=compute_s if rate else None,
+        memory_s=memory_s,
+        floor_s=floor_s,
+    )
+
+
+def phase_roofline(
+    runs: Sequence[Run],
+    phase: Phase,
+    ceiling: Ceiling,
+    *,
+    time_ms: float,
+    busy_share: float | None = None,
+    mean_sm_clock_mhz: float | None = None,
+) -> PhaseRoofline | None:
+    """Put a phase's measured time beside its floor.
+
+    ``None`` where the run does not hold the sizes of its model: an unknown family, or an older tokprof.
+    """
+    run = runs[0]
+    steps = _steps(run, phase)
+    if not steps:
+        return None
+    dtype = run.model.dtype
+    floor = floor_of(steps, ceiling, dtype)
+    rate = ceiling.flops_per_s.get(dtype)
+    seconds = time_ms / 1e3
+    floor_ms = floor.floor_s * 1e3
+    owners: tuple[GapOwner, ...] = ()
+    shares = None if busy_share is None else _kernel_shares(runs, phase)
+    if shares is not None and busy_share is not None:
+        clock_loss_ms = 0.0
+        if floor.bound == "compute" and ceiling.sm_clock_hz and mean_sm_clock_mhz:
+            clock_loss_ms = max(0.0, floor_ms * (ceiling.sm_clock_hz / (mean_sm_clock_mhz * 1e6) - 1.0))
+        floors = _floor_shares(steps, floor.bound, eager=run.model.attention == "eager")
+        owners = _owners(time_ms, busy_share, shares, {name: floor_ms * s for name, s in floors.items()}, clock_loss_ms)
+    return PhaseRoofline(
+        phase=phase,
+        bound=floor.bound,
+        floor_ms=floor_ms,
+        time_ms=time_ms,
+        flop_count=floor.flop_count,
+        byte_count=floor.byte_count,
+        mfu=floor.flop_count / seconds / rate if rate else None,
+        mbu=floor.byte_count / seconds / ceiling.bandwidth_bytes_per_s,
+        owners=owners,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ details
+
+_PRODUCTS, _ATTENTION, _OTHER = "matrix products", "attention", "other kernels"
+_KERNEL_OWNERS = {"gemm": _PRODUCTS, "convolution": _PRODUCTS, "attention": _ATTENTION}
+
+
+def _size(probe: Probe) -> int:
+    return probe.working_set_bytes or 0
+
+
+def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
+    """Return the cost of every step of the first clean repetition of a phase."""
+    if run.model.shape is None:
+        return []
+    shape = ModelShape(**run.model.shape)  # type: ignore[arg-type] - msgspec read the fields as their own types
+    spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    if not len(spans):
+        return []
+    first = spans.select(spans.repetition == spans.repetition[0])
+    return [
+        step_cost(
+            shape,
+            batch_size=run.cell.batch_size,
+            token_count=tokens // run.cell.batch_size,
+            context_token_count=context,
+            dtype=run.model.dtype,
+        )
+        for tokens, context in zip(first.token_count.tolist(), first.context_token_count.tolist(), strict=True)
+    ]
+
+
+def _kernel_shares(runs: Sequence[Run], phase: Phase) -> dict[str, float] | None:
+    """Return each owner's share of the time of a phase's kernels; ``None`` without any."""
+    times = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
+    for run in runs:
+        if run.kernels is None:
+            continue
+        kernels: KernelEvents = run.kernels.select(run.kernels.phase == codes_of(phase))
+        sums = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories))
+        for category, time_ns in zip(kernels.categories, sums.tolist(), strict=True):
+            times[_KERNEL_OWNERS.get(category, _OTHER)] += time_ns
+    total = sum(times.values())
+    return {name: value / total for name, value in times.items()} if total else None
+
+
+def _floor_shares(steps: Sequence[Sequence[OperatorCost]], bound: str, *, eager: bool) -> dict[str, float]:
+    """Divide the floor among the owners by what binds it; eager attention is made of matrix products."""
+    shares = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
+    for operator in (operator for step in steps for operator in step):
+        owner = _KERNEL_OWNERS.get(operator.category, _OTHER)
+        if owner == _ATTENTION and eager:
+            owner = _PRODUCTS
+        part = operator.flop_count if bound == "compute" else operator.weight_bytes + operator.cache_bytes
+        shares[owner] += part
+    total = sum(shares.values())
+    return {name: value / total for name, value in shares.items()}
+
+
+def _owners(
+    time_ms: float, busy_share: float, shares: dict[str, float], floors_ms: dict[str, float], clock_loss_ms: float
+) -> tuple[GapOwner, ...]:
+    owners = []
+    for name, share in shares.items():
+        busy_ms = share * busy_share * time_ms
+        if name == _PRODUCTS:
+            clock_loss_ms = min(clock_loss_ms, max(0.0, busy_ms - floors_ms[name]))
+            busy_ms -= clock_loss_ms
+        if busy_ms or floors_ms[name]:
+            owners.append(GapOwner(name=name, time_ms=busy_ms, floor_ms=floors_ms[name]))
+    if clock_loss_ms:
+        owners.append(GapOwner(name="lower clock", time_ms=clock_loss_ms, floor_ms=0.0))
+    owners.append(GapOwner(name="gaps between kernels", time_ms=(1.0 - busy_share) * time_ms, floor_ms=0.0))
+    return tuple(owners)

@@ -1,0 +1,182 @@
+"""``tokprof calibrate``: measure once what this device can do, so that reports can say how far from it a run is."""
+
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokprof.profiler.record import Calibration, Device, Note, Probe
+
+BUSY_LOAD = 0.5  # of a core, by others, from which a CPU's ceilings come out too low
+
+
+def calibrate(
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
+    seconds: Annotated[float, typer.Option(help="Seconds for each probe; a probe is some attempts.", min=0.01)] = 0.5,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the calibration to this file, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
+) -> None:
+    """Measure what this device can do at best; reports then say how far from it a run is.
+
+    Memory bandwidth by the size of what is read, matrix products by dtype, what a call costs; on a GPU launches, copies
+    from the host and the SM clock besides. Kept per device and driver, and used by profile, show and limits.
+    """
+    from tokprof.models.pull import cache_folder
+    from tokprof.profiler.store import calibration_file, save_calibration
+
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
+    calibration = _measure(_chosen(device), seconds)
+    kept = calibration_file(cache_folder(), calibration.environment.device)
+    for path in (kept, out):
+        if path is not None:
+            save_calibration(calibration, path)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
+        return
+    _print(calibration, kept)
+
+
+def kept_calibration(device: "Device") -> "Calibration | None":
+    """Return the calibration of a device with its driver from the cache; ``None`` without a readable one."""
+    from tokprof.models.pull import cache_folder
+    from tokprof.profiler.store import calibration_file, load_calibration
+
+    try:
+        return load_calibration(calibration_file(cache_folder(), device))
+    except (InputError, FileFormatError):
+        return None  # the report advises to calibrate, which replaces it
+
+
+def _chosen(device: str) -> str:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("calibrate needs torch; pip install 'tokprof[measure]'") from error
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+            raise InputError(
+                f"--device {device}: torch sees {torch.cuda.device_count()} CUDA devices; try --device cpu"
+            )
+        try:
+            import triton  # noqa: F401 - whether it is there
+        except ImportError as error:
+            raise InputError("calibrating a GPU needs Triton; pip install 'tokprof[triton]'") from error
+    return device
+
+
+def _measure(device: str, seconds: float) -> "Calibration":
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from tokprof.kernels import probes
+    from tokprof.profiler.environment import environment
+    from tokprof.profiler.record import Calibration, Probe
+
+    notes = _busy_notes() if device == "cpu" else ()
+    found: list[Probe] = []
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("calibrating: the first probes", total=None)
+        try:
+            for reading in probes.probes(device, seconds=seconds):
+                found.append(Probe(**asdict(reading)))
+                progress.update(task, description=f"calibrating: after {reading.name}, {reading.method}")
+                if reading.name == "SM clock":
+                    found += _driver_clock(device)
+        except torch.OutOfMemoryError as error:
+            raise MeasurementError(f"calibrating {device}: out of memory; free some, then try again") from error
+    return Calibration(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tokprof_version=version("tokprof"),
+        environment=environment(device, thread_count=torch.get_num_threads()),
+        cache_bytes=probes.cache_bytes(device),
+        probes=tuple(found),
+        notes=notes,
+    )
+
+
+def _busy_notes() -> "tuple[Note, ...]":
+    """Warn where others compute: the load counts programs, this one not yet among them."""
+    from tokprof.profiler.record import Note
+
+    load = os.getloadavg()[0]
+    if load < BUSY_LOAD:
+        return ()
+    return (
+        Note(
+            code="busy-machine",
+            message=f"other programs were running (load {load:.1f}), so the device can do more than was measured",
+            advice="run `tokprof calibrate` again while nothing else runs",
+        ),
+    )
+
+
+def _driver_clock(device: str) -> "Iterator[Probe]":
+    """Give the clock as NVML reads it at the end of the products after which the SM clock was read from inside."""
+    from tokprof.profiler.environment import cuda_device
+    from tokprof.profiler.record import Probe
+    from tokprof.profiler.sensors.nvml import NvmlAbsent, nvml
+
+    try:
+        with nvml() as library:
+            board = library.device(uuid=cuda_device(device).uuid, index=int(device.partition(":")[2] or 0))
+            clock_mhz = board.read().sm_clock_mhz
+    except NvmlAbsent:
+        return
+    if clock_mhz is not None:
+        yield Probe(name="SM clock, NVML", unit="Hz", samples=(clock_mhz * 1e6,), method="read right after the probe")
+
+
+def _print(calibration: "Calibration", kept: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tokprof.profiler.report.text import notes_text
+
+    console = Console()
+    device = calibration.environment.device
+    threads = f", {calibration.environment.thread_count} threads" if device.kind == "cpu" else ""
+    console.print(Text(f"{device.name}{threads}", style="bold"))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("probe", no_wrap=True)
+    for name in ("best", "median"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("how")
+    for probe in calibration.probes:
+        median = sorted(probe.samples)[len(probe.samples) // 2]
+        size = "" if probe.working_set_bytes is None else f", {probe.working_set_bytes / 2**20:,.0f} MiB"
+        name = f"{probe.name}{f', {probe.dtype}' if probe.dtype else ''}{size}"
+        table.add_row(name, _figure(probe.best, probe.unit), _figure(median, probe.unit), Text(probe.method))
+    console.print(table)
+    if calibration.notes:
+        console.print(notes_text(calibration.notes))
+    console.print(Text(f"kept in {kept}", style="dim"), soft_wrap=True)
+
+
+def _figure(value: float, unit: str) -> str:
+    from tokprof.profiler.report.text import quantity
+
+    scale, name = {"B/s": (1e-9, "GB/s"), "FLOP/s": (1e-9, "GFLOP/s"), "s": (1e6, "µs"), "Hz": (1e-6, "MHz")}[unit]
+    if unit == "FLOP/s" and value >= 1e13:
+        scale, name = 1e-12, "TFLOP/s"
+    return quantity(value * scale, name)
