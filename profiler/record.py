@@ -684,6 +684,7 @@ class TypicalStep:
     wall_samples_ns: Array | None = None
     sample_unit: str = "step"  # or "process"
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
+    time_of: str = ""  # which steps ``wall_ns`` is the median of, where it is not of those of the trace
 
     @property
     def title(self) -> str:
@@ -711,7 +712,7 @@ class LedgerLine:
     gap_effect_ns: float
     low_ns: float | None = None  # 95 % interval of the whole difference, where repetitions exist
     high_ns: float | None = None
-    verdict: str = "one sample"  # "effect", "noise", "inconclusive", or "one sample"
+    verdict: str = "one sample"  # "effect", "noise", "inconclusive", "doubtful" (see PhaseDiff), or "one sample"
 
     @property
     def difference_ns(self) -> float:
@@ -736,6 +737,7 @@ class PhaseDiff:
     ledgers: tuple[tuple[str, tuple[LedgerLine, ...]], ...]  # ("category", lines), ("layer", lines), ...
     line_of: tuple[tuple[str, Array], ...]
     residual_ns: float
+    doubts: tuple[str, ...] = ()  # why its figures are not to be relied on; what would be an effect is then "doubtful"
 
     @property
     def title(self) -> str:
@@ -752,4 +754,5 @@ class TimelineDiff:
     phases: tuple[PhaseDiff, ...]
     a_counters: TraceCounters | None = None
     b_counters: TraceCounters | None = None
+    unlike: tuple[str, ...] = ()  # in what the two runs' work differs: "mode generate → natural"
     notes: tuple[Note, ...] = ()

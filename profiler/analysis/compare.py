@@ -13,7 +13,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
-from tokprof.profiler.analysis.runs import Recording, at_clean_times
+from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
@@ -23,6 +23,7 @@ from tokprof.profiler.record import (
     NoteLevel,
     Phase,
     PhaseDiff,
+    Run,
     StepKernels,
     TimelineDiff,
     Trace,
@@ -36,6 +37,8 @@ SIDE_BY_SIDE = "(kernels side by side)"
 CONFIDENCE = 0.95
 LOW_CONFIDENCE = 0.75
 LEFT_OUT_SHARE = 0.01  # of the busy time: less of it outside the steps goes unsaid
+MARKED_SHARE = 0.5  # of the repetitions: with more of them marked, no difference is called an effect
+RESIDUAL_SHARE = 0.25  # of the difference: with more of it in no line, likewise
 NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
 
 
@@ -53,6 +56,7 @@ def compare(
     trace as two traces, the run by its first process.
     """
     sides = [[Recording(trace=side)] if isinstance(side, Trace) else list(side) for side in (a, b)]
+    traced: list[list[tuple[TypicalStep, ...]]] = []  # as the profiler saw them
     clean = all(recording.run is not None for side in sides for recording in side)
     names = [given or side[0].trace.source for given, side in zip((a_name, b_name), sides, strict=True)]
     notes: list[Note] = []
@@ -61,6 +65,7 @@ def compare(
         used = side if clean else side[:1]
         lines = [timeline(recording.trace, table) for recording in used]
         raw = [typical_steps(r.trace, line=line) for r, line in zip(used, lines, strict=True)]
+        traced.append(raw)
         runs = [recording.run for recording in side if recording.run is not None]
         steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
         found.append(steps)
@@ -79,6 +84,9 @@ def compare(
             notes.append(_profiled_times(letter, side))
     pairs = _pairs(found[0], found[1], notes)
     phases = tuple(compare_steps(x, y) for x, y in pairs)
+    if clean:
+        phases = tuple(_doubted(diff, _run_doubts(diff, sides, traced)) for diff in phases)
+    phases = tuple(with_residual_doubts(diff) for diff in phases)
     for letter, steps in zip("AB", found, strict=True):
         notes += [_doubt(letter, step) for step in steps if step.confidence < LOW_CONFIDENCE]
     notes += _on_samples(phases)
@@ -89,8 +97,64 @@ def compare(
         phases=phases,
         a_counters=counters[0] if len(counters[0]) else None,
         b_counters=counters[1] if len(counters[1]) else None,
+        unlike=_unlike_work(*(side[0].run for side in sides)),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _unlike_work(a: Run | None, b: Run | None) -> tuple[str, ...]:
+    """Say in what the work of two runs differs."""
+    if a is None or b is None:
+        return ()
+    words = {
+        "mode": "mode",
+        "batch_size": "batch",
+        "prompt_token_count": "prompt tokens",
+        "new_token_count": "new tokens",
+    }
+    found = ((word, getattr(a.cell, key), getattr(b.cell, key)) for key, word in words.items())
+    return tuple(f"{word} {mine} → {other}" for word, mine, other in found if mine != other)
+
+
+def _run_doubts(
+    diff: PhaseDiff, sides: Sequence[Sequence[Recording]], traced: Sequence[Sequence[tuple[TypicalStep, ...]]]
+) -> list[str]:
+    """Say what about the measurement of two runs takes the worth from their comparison."""
+    doubts = []
+    for letter, side, raw, step in zip("AB", sides, traced, (diff.a, diff.b), strict=True):
+        if step.phase is None:
+            continue
+        counts = [marked_repetitions(recording.run, step.phase) for recording in side if recording.run is not None]
+        marked, total = (sum(values) for values in zip(*counts, strict=True))
+        if marked > MARKED_SHARE * total:
+            which = "all" if marked == total else f"{marked} of"
+            doubts.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
+        walls = [own.wall_ns for steps in raw for own in steps if own.phase is step.phase]
+        ratio = float(np.mean(walls)) / step.wall_ns if walls and step.wall_ns > 0 else 1.0
+        if not 1 / MUCH < ratio < MUCH:
+            doubts.append(f"{letter}'s profiled pass took ×{ratio:.2f} the clean pass's time")
+    return doubts
+
+
+def with_residual_doubts(diff: PhaseDiff) -> PhaseDiff:
+    """Return the comparison, doubted where much of the difference is in no line of its ledgers."""
+    change = diff.b.wall_ns - diff.a.wall_ns
+    if abs(change) < NOISE_SHARE * diff.a.wall_ns or abs(diff.residual_ns) < RESIDUAL_SHARE * abs(change):
+        return diff
+    left = f"{abs(diff.residual_ns) / 1e6:.3f} ms beside a difference of {abs(change) / 1e6:.3f} ms is in no line"
+    return _doubted(diff, [left])
+
+
+def _doubted(diff: PhaseDiff, doubts: Sequence[str]) -> PhaseDiff:
+    """Return the comparison with its doubts, under which no line is called an effect."""
+    if not doubts:
+        return diff
+    ledgers = tuple((by, tuple(_without_effect(line) for line in lines)) for by, lines in diff.ledgers)
+    return replace(diff, ledgers=ledgers, doubts=(*diff.doubts, *doubts))
+
+
+def _without_effect(line: LedgerLine) -> LedgerLine:
+    return replace(line, verdict="doubtful") if line.verdict == "effect" else line
 
 
 def _profiled_times(letter: str, side: Sequence[Recording]) -> Note:
@@ -390,8 +454,12 @@ def _named(x: Array, y: Array, word: Callable[[int, int], str]) -> _Keys:
 
 def headline(diff: TimelineDiff) -> str:
     """Say in one or two sentences what differs and where it comes from."""
+    if not diff.phases:
+        return "The two have no phase in common, so nothing is compared."
     sentences = [_sentence(phase) for phase in diff.phases]
-    return " ".join(sentences) if sentences else "The two have no phase in common, so nothing is compared."
+    if diff.unlike:
+        sentences.append(f"The two did not do the same work: {', '.join(diff.unlike)}.")
+    return " ".join(sentences)
 
 
 def _sentence(diff: PhaseDiff) -> str:
@@ -421,6 +489,11 @@ def _sentence(diff: PhaseDiff) -> str:
     parts += [("gaps", gaps), ("not accounted for", diff.residual_ns)]
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
+    if diff.doubts:
+        return (
+            f"{what} of B came out {abs(relative):.1%} {word} than A's ({times}), which is not to be relied on: "
+            f"{'; '.join(diff.doubts)}. In the ledger: {listed}."
+        )
     return f"{what} of B is {abs(relative):.1%} {word} than A's ({times}): {listed}."
 
 
@@ -443,4 +516,5 @@ def total_line(diff: PhaseDiff) -> LedgerLine:
     if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
         return line
     samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
-    return _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns)[0]
+    (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns)
+    return _without_effect(line) if diff.doubts else line

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.record import Array, Note, NoteLevel, PassKind, Phase, Run, Trace, TypicalStep
+from tokprof.profiler.record import Array, Mark, Note, NoteLevel, PassKind, Phase, Run, Trace, TypicalStep
 
 MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
 
@@ -38,7 +38,8 @@ def at_clean_times(
             step = next((s for s in own if s.phase is phase), None)
             wall = clean_wall_ns(run, phase) if phase is not None else None
             if step is not None and wall is not None:
-                pairs.append((step, clean_step(step, wall, on_cpu=run.environment.device.kind == "cpu")))
+                clean = clean_step(step, wall, on_cpu=run.environment.device.kind == "cpu")
+                pairs.append((step, replace(clean, time_of=_time_of(run, step.title, phase))))
         if pairs:
             steps.append(_pooled([after for _, after in pairs], notes))
             notes.append(_scaling(phase, pairs, on_cpu=runs[0].environment.device.kind == "cpu"))
@@ -59,6 +60,28 @@ def clean_wall_ns(run: Run, phase: Phase) -> float | None:
     clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
     same = clean.duration_ns[np.isin(clean.step, profiled.step)]
     return float(np.median(same)) if len(same) else None
+
+
+def _time_of(run: Run, title: str, phase: Phase | None) -> str:
+    """Say which of the clean pass's steps a time is the median of."""
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    repetitions = f"{len(np.unique(clean.repetition))} clean repetitions"
+    if phase is Phase.PREFILL:
+        return f"median over {repetitions}"
+    numbers = np.intersect1d(clean.step, profiled.step)
+    which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+    return (
+        f"median over {title} steps {which} of {repetitions}, those that the profiled pass has of "
+        f"{len(np.unique(clean.step))} steps"
+    )
+
+
+def marked_repetitions(run: Run, phase: Phase) -> tuple[int, int]:
+    """Return how many clean repetitions of a phase ran on a disturbed machine, and how many there are."""
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    bits = Mark.THROTTLED | Mark.SHARED_DEVICE | Mark.CONTAMINATED
+    return len(np.unique(clean.repetition[(clean.mark & bits) != 0])), len(np.unique(clean.repetition))
 
 
 def clean_step(step: TypicalStep, wall_ns: float, *, on_cpu: bool) -> TypicalStep:
@@ -165,6 +188,6 @@ def _scaling(phase: Phase | None, pairs: Sequence[tuple[TypicalStep, TypicalStep
     return Note(
         code="clean-times",
         message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {raw / 1e6:.3f} ms under the profiler "
-        f"({raw / wall - 1:+.1%}); {how}",
+        f"(×{raw / wall:.2f}); {how}",
         level=NoteLevel.INFO if 1 / MUCH < raw / wall < MUCH else NoteLevel.WARNING,
     )

@@ -179,6 +179,7 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
 
     return {
         "headline": headline(diff),
+        "unlike": diff.unlike,
         "a": diff.a_name,
         "b": diff.b_name,
         "phases": [
@@ -190,6 +191,9 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
                 "a_kernel_count": len(p.a.kernels),
                 "b_kernel_count": len(p.b.kernels),
                 "residual_ns": p.residual_ns,
+                "doubts": p.doubts,
+                "a_time_of": p.a.time_of,
+                "b_time_of": p.b.time_of,
                 "ledgers": {by: [msgspec.to_builtins(line) for line in lines] for by, lines in p.ledgers},
             }
             for p in diff.phases

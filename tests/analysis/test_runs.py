@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tokprof.profiler.analysis.compare import compare
+from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
 from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
 from tokprof.profiler.record import (
     Cell,
     DecodeMode,
     Device,
     Environment,
+    Mark,
     ModelFacts,
     NoteLevel,
     Outcome,
@@ -172,6 +173,58 @@ def test_with_several_processes_a_side_the_process_is_the_unit(tmp_path):
     assert line.low_ns > 0
     assert (line.low_ns + line.high_ns) / 2 == pytest.approx(line.difference_ns)
     assert codes(diff) == {"clean-times", "unit-process"}
+
+
+def marked(run, share):
+    """The run with this share of its clean repetitions marked as contended."""
+    spans = run.spans
+    count = round(share * len(np.unique(spans.repetition)))
+    return replace(run, spans=replace(spans, mark=np.where(spans.repetition < count, Mark.CONTAMINATED, 0)))
+
+
+def test_between_disturbed_runs_nothing_is_called_an_effect(tmp_path):
+    a, b = sides(tmp_path, [80.0, 82.0, 81.0], [110.0, 112.0, 111.0])
+    verdicts = {}
+    for share in (1 / 3, 1.0):
+        disturbed = [replace(recording, run=marked(recording.run, share)) for recording in b]
+        diff = compare(a, disturbed)
+        (phase,) = diff.phases
+        verdicts[share] = {line.verdict for _, lines in phase.ledgers for line in lines}
+        said = headline(diff)
+    assert "effect" in verdicts[1 / 3]
+    assert "doubtful" in verdicts[1.0]
+    assert "effect" not in verdicts[1.0]
+    assert "came out 37.0% slower" in said
+    assert "not to be relied on: all 9 repetitions of B ran on a disturbed machine" in said
+
+
+def test_a_profiled_pass_quite_unlike_the_clean_one_takes_the_worth_from_a_difference(tmp_path):
+    diff = compare(*sides(tmp_path, [14.0], [80.0]))
+    assert "A's profiled pass took ×7.14 the clean pass's time" in headline(diff)
+    assert {line.verdict for _, lines in diff.phases[0].ledgers for line in lines} <= {"doubtful", "inconclusive"}
+
+
+def test_a_difference_that_lies_in_no_line_is_not_relied_on(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path, jitter=0.5))
+    later = replace(step, wall_ns=step.wall_ns + 20 * US, wall_samples_ns=step.wall_samples_ns + 20 * US)
+    phase = with_residual_doubts(compare_steps(step, later))
+    assert phase.doubts == ("0.020 ms beside a difference of 0.020 ms is in no line",)
+    assert with_residual_doubts(compare_steps(step, step)).doubts == ()
+
+
+def test_other_work_is_said_in_the_headline(tmp_path):
+    a, b = sides(tmp_path, [80.0], [92.0])
+    other = [replace(r, run=replace(r.run, cell=replace(r.run.cell, mode=DecodeMode.GENERATE))) for r in b]
+    assert "did not do the same work" not in headline(compare(a, b))
+    assert headline(compare(a, other)).endswith("did not do the same work: mode teacher-forced → generate.")
+
+
+def test_the_time_of_a_step_says_which_steps_it_is_of(tmp_path):
+    (phase,) = compare(*sides(tmp_path, [80.0], [92.0])).phases
+    assert (
+        phase.a.time_of == "median over decode steps 1 to 3 of 3 clean repetitions, those that the profiled pass has "
+        "of 8 steps"
+    )
 
 
 def test_one_process_against_several_has_no_interval(tmp_path):
