@@ -76,7 +76,7 @@ def additive_log_shares(parts0: npt.ArrayLike, parts1: npt.ArrayLike) -> Array:
     The last axis holds the parts. Shares are (T_p1 - T_p0) / L(T1, T0) and sum to ln(T1 / T0).
     """
     x, y = np.asarray(parts0, dtype=np.float64), np.asarray(parts1, dtype=np.float64)
-    return (y - x) / np.asarray(log_mean(y.sum(axis=-1), x.sum(axis=-1)))[..., None]
+    return np.asarray((y - x) / log_mean(y.sum(axis=-1), x.sum(axis=-1))[..., None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,7 +206,7 @@ class ShapleySplit:
         They sum to ln(model1 / model0), and with :meth:`residual_log_share` to ln(T1 / T0). The mean is of the model's
         times: outliers lengthen those observed in both states alike, and would make every share smaller.
         """
-        return self.effect_s / np.asarray(log_mean(self.model1_s, self.model0_s))
+        return np.asarray(self.effect_s / log_mean(self.model1_s, self.model0_s))
 
     def residual_log_share(self) -> Any:
         """Return the residual's share, ln(T1 / T0) - ln(model1 / model0); ``None`` if no times were observed."""
@@ -216,7 +216,7 @@ class ShapleySplit:
 
     def summed(self, axis: int = -1) -> "ShapleySplit":
         """Return the split of the sum over an axis of the items or processes (counted without the factors' axis)."""
-        whole = {
+        whole: dict[str, Any] = {
             f.name: None if value is None else np.sum(value, axis=axis if axis < 0 else axis + (f.name == "effect_s"))
             for f in fields(self)
             if f.name != "factors"
@@ -295,10 +295,10 @@ def shapley(
         of = [np.asarray(0.0 if v is None else v, dtype=np.float64) for v in (value0, value1)]
         return np.where((coalition >> factors.index(factor)) & 1 == 1, of[1], of[0])
 
-    mixed = replace(
-        m0,
-        **{name: chosen(f, getattr(m0, name), getattr(m1, name)) for f, own in present.items() for name in own},
-    )
+    costs: dict[str, Any] = {
+        name: chosen(f, getattr(m0, name), getattr(m1, name)) for f, own in present.items() for name in own
+    }
+    mixed = replace(m0, **costs)
     times = np.broadcast_to(
         mixed.time(chosen(Factor.N_IN, state0.n_in, state1.n_in), chosen(Factor.N_OUT, state0.n_out, state1.n_out)),
         (1 << len(factors), *shape),

@@ -141,7 +141,7 @@ def process_values(blocks: Sequence[Array], groups: Sequence[Array] | None = Non
         typical = np.where(np.isnan(typical), _medians(cells[process : process + 1]), typical)
         centred.append(own - typical[code])
         added.append(float(typical[np.unique(code)].mean()))
-    return _each(centred) + np.array(added)
+    return np.asarray(_each(centred) + np.array(added))
 
 
 def student(
