@@ -11,6 +11,7 @@ from tokprof.profiler.commands.attribute import attribute
 from tokprof.profiler.commands.calibrate import calibrate
 from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.fertility import fertility
+from tokprof.profiler.commands.kernels import kernels
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
@@ -55,6 +56,7 @@ app.command()(attribute)
 app.command()(tune)
 app.command()(fertility)
 app.command()(calibrate)
+app.command()(kernels)
 app.command()(env)
 app.add_typer(models, name="models")
 app.command("open")(open_)

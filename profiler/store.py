@@ -44,7 +44,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         return
     if not force:
         raise OutputError(f"{path} exists already; choose another --out or pass --force to replace it")
-    if not path.is_dir() or not ((path / RUN_FILE).exists() or (path / STUDY_FILE).exists()):
+    if not path.is_dir() or not any((path / name).exists() for name in (RUN_FILE, STUDY_FILE, "tokprof-tune.json")):
         raise OutputError(f"{path} is no run folder, so --force does not replace it; choose another --out")
 
 
