@@ -73,9 +73,13 @@ class StepTotal:
     kernel_count: int
     layer_count: int
     layer_kernel_count: int
-    wall_ms: float
-    busy_ms: float
+    wall_ms: float  # kernel_ms + idle_ms - overlap_ms + residual_ms
+    kernel_ms: float  # the sum of the kernels' medians
+    idle_ms: float  # the sum of the gaps' medians
     overlap_ms: float
+    residual_ms: float  # what medians over several steps, each by itself, leave over
+    busy_ms: float  # median time in which at least one kernel ran
+    time_of: str  # which steps wall_ns is the median of, where it is not of those of the trace
     spread: float | None  # standard deviation of the wall time over its mean
     gaps: tuple[GapTotal, ...]
     lines: tuple[StepLine, ...]  # in the order of time, repeated layers folded; the heaviest where there are more
@@ -288,6 +292,7 @@ def _step_total(step: TypicalStep, top: int) -> StepTotal:
     kernels = step.kernels
     categories = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories)) / 1e6
     samples = step.wall_samples_ns
+    kernel_ns, idle_ns = float(kernels.duration_ns.sum()), float(kernels.gap_ns.sum())
     lines, line_count = folded(step, top)
     return StepTotal(
         phase=None if step.phase is None else str(step.phase),
@@ -298,8 +303,12 @@ def _step_total(step: TypicalStep, top: int) -> StepTotal:
         layer_count=int(kernels.layer.max(initial=-1)) + 1,
         layer_kernel_count=int((kernels.layer == 0).sum()),
         wall_ms=step.wall_ns / 1e6,
-        busy_ms=step.busy_ns / 1e6,
+        kernel_ms=kernel_ns / 1e6,
+        idle_ms=idle_ns / 1e6,
         overlap_ms=step.overlap_ns / 1e6,
+        residual_ms=(step.wall_ns - (kernel_ns + idle_ns - step.overlap_ns)) / 1e6,
+        busy_ms=step.busy_ns / 1e6,
+        time_of=step.time_of,
         spread=None if samples is None else float(np.std(samples, ddof=1) / np.mean(samples)),
         gaps=_gap_totals(step, top),
         lines=lines,

@@ -66,11 +66,10 @@ def analyze(
     if as_json:
         _print_json(analysis)
         return
-    from rich.console import Console
-
+    from tokprof.profiler.report.text import open_console
     from tokprof.profiler.report.timeline_text import print_analysis
 
-    print_analysis(analysis, Console())
+    print_analysis(analysis, open_console())
 
 
 def compare(
@@ -105,11 +104,10 @@ def compare(
     if as_json:
         _print_json(_as_data(diff))
     else:
-        from rich.console import Console
-
+        from tokprof.profiler.report.text import open_console
         from tokprof.profiler.report.timeline_text import print_comparison
 
-        print_comparison(diff, Console(), by=by, top=top)
+        print_comparison(diff, open_console(), by=by, top=top)
     if page:
         from tokprof.profiler.report.compare_html import write_compare_page
 
