@@ -12,6 +12,7 @@ from tokprof.profiler.commands.calibrate import calibrate
 from tokprof.profiler.commands.env import env
 from tokprof.profiler.commands.fertility import fertility
 from tokprof.profiler.commands.kernels import kernels
+from tokprof.profiler.commands.limits import limits
 from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
@@ -56,6 +57,7 @@ app.command()(attribute)
 app.command()(tune)
 app.command()(fertility)
 app.command()(calibrate)
+app.command()(limits)
 app.command()(kernels)
 app.command()(env)
 app.add_typer(models, name="models")

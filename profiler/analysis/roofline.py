@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokprof.models.cost import ModelShape, OperatorCost, step_cost
+from tokprof.models.cost import ModelShape, OperatorCost, kv_bytes_per_token, step_cost, weight_bytes_per_token
 from tokprof.models.devices import Ceiling
 from tokprof.profiler.record import Calibration, KernelEvents, PassKind, Phase, Probe, Run, codes_of
 
@@ -160,6 +160,42 @@ def phase_roofline(
         mbu=floor.byte_count / seconds / ceiling.bandwidth_bytes_per_s,
         owners=owners,
     )
+
+
+def compute_bound_batch(shape: ModelShape, ceiling: Ceiling, *, context_token_count: int, dtype: str) -> int | None:
+    """Return the smallest batch whose decode step takes longer to compute than to read.
+
+    ``None`` where none does: each sequence brings its own cache to read, which can outgrow what it computes.
+    """
+
+    def computes(batch_size: int) -> bool:
+        step = step_cost(
+            shape, batch_size=batch_size, token_count=1, context_token_count=context_token_count, dtype=dtype
+        )
+        return floor_of([step], ceiling, dtype).bound == "compute"
+
+    low, high = 0, 1
+    while not computes(high):  # once true it stays true: compute starts at nothing and grows the faster
+        low, high = high, 2 * high
+        if high > 2**24:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if computes(middle) else (middle, high)
+    return high
+
+
+def cache_equals_weights_context(shape: ModelShape, *, batch_size: int, dtype: str) -> int | None:
+    """Return the context from which a decode step reads more of the KV cache than of weights.
+
+    ``None`` where it never does: a window bounds what is read, or the state has a constant size.
+    """
+    row = kv_bytes_per_token(shape, dtype) * batch_size
+    if not row:
+        return None
+    context = -(-weight_bytes_per_token(shape, dtype) // row)
+    window = shape.window_token_count
+    return None if window is not None and context > window - 1 else context
 
 
 # ------------------------------------------------------------------------------------------------------------ details

@@ -34,7 +34,7 @@ def calibrate(
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
-    calibration = _measure(_chosen(device), seconds)
+    calibration = _measure(chosen_device(device), seconds)
     kept = calibration_file(cache_folder(), calibration.environment.device)
     for path in (kept, out):
         if path is not None:
@@ -58,7 +58,8 @@ def kept_calibration(device: "Device") -> "Calibration | None":
         return None  # the report advises to calibrate, which replaces it
 
 
-def _chosen(device: str) -> str:
+def chosen_device(device: str) -> str:
+    """Return the device that "auto" means here, or a named one if torch sees it and it can be calibrated."""
     try:
         import torch
     except ImportError as error:

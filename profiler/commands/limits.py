@@ -1,0 +1,239 @@
+"""``tokprof limits``: the least time of a model's phases on a device, also on one that is not at hand."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokprof.profiler.errors import InputError
+
+if TYPE_CHECKING:
+    from tokprof.models.cost import ModelShape
+    from tokprof.models.devices import Ceiling
+
+
+def limits(
+    model: Annotated[str, typer.Argument(help="Zoo name (`tokprof models`), or a folder with a config.json.")],
+    device: Annotated[
+        str, typer.Option(help="h100, h200, a100-80gb, l4, ... by its data sheet; cpu, cuda or this as calibrated.")
+    ] = "this",
+    batch: Annotated[int, typer.Option(help="Sequences side by side.", min=1)] = 1,
+    context: Annotated[int, typer.Option(help="Tokens of each sequence: of the prompt, or before the step.", min=1)] = (
+        2048
+    ),
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; float32 on a CPU.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as data.")] = False,
+) -> None:
+    """Print the least time that prefill and a decode step can take, and where the limits change.
+
+    Floors follow from the model's configuration and from two figures of the device: as `tokprof calibrate` measured
+    them here, or as the data sheet has them for a device that is not at hand. A real run takes longer.
+    """
+    from tokprof.models.cost import DTYPE_BYTES
+    from tokprof.profiler.commands.models import model_errors
+
+    if dtype is not None and dtype not in DTYPE_BYTES:
+        raise InputError(f"--dtype {dtype}: unknown; choose one of {', '.join(DTYPE_BYTES)}")
+    with model_errors():
+        name, shape = _shape(model)
+        ceiling = _ceiling(device)
+    chosen = dtype or ("float32" if ceiling.measured and ceiling.sm_clock_hz is None else "bfloat16")
+    if chosen not in ceiling.flops_per_s:
+        known = ", ".join(kind for kind in DTYPE_BYTES if kind in ceiling.flops_per_s)
+        raise InputError(f"--dtype {chosen}: no rate of products for {ceiling.name}; there is one for {known}")
+    if not shape.is_state_space and context >= shape.context_token_count:
+        raise InputError(
+            f"--context {context}: {name} takes up to {shape.context_token_count} tokens, new ones included"
+        )
+    facts = _facts(name, shape, ceiling, batch=batch, context=context, dtype=chosen)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+        return
+    _print(facts)
+
+
+def _shape(model: str) -> "tuple[str, ModelShape]":
+    import json
+
+    from tokprof.models.cost import shape_of
+    from tokprof.models.zoo import entry, find
+
+    path = Path(model).expanduser()
+    if find(model) is not None or not path.is_dir():
+        found = entry(model)
+        return found.name, shape_of(found.config)
+    config = path / "config.json"
+    try:
+        facts = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{config}: not readable ({error}); limits wants a model's folder or a zoo name") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{config}: is no object; limits wants a model's configuration")
+    return path.name, shape_of(facts)
+
+
+def _ceiling(key: str) -> "Ceiling":
+    from tokprof.models import devices
+
+    if key != "this" and not re.fullmatch(r"cpu|cuda(:\d+)?", key):
+        return devices.device(key)
+    from tokprof.profiler.analysis.roofline import ceiling_of
+    from tokprof.profiler.commands.calibrate import chosen_device, kept_calibration
+    from tokprof.profiler.environment import cpu_device, cuda_device
+
+    place = chosen_device("auto" if key == "this" else key)
+    here = cpu_device() if place == "cpu" else cuda_device(place)
+    calibration = kept_calibration(here)
+    if calibration is None:
+        raise InputError(
+            f"--device {key}: {here.name} was not calibrated; run `tokprof calibrate`, or name a device that has a "
+            f"data sheet: {', '.join(devices.devices())}"
+        )
+    return ceiling_of(calibration)
+
+
+def _facts(
+    name: str, shape: "ModelShape", ceiling: "Ceiling", *, batch: int, context: int, dtype: str
+) -> dict[str, Any]:
+    from tokprof.models.cost import DTYPE_BYTES, parameter_count, step_cost
+    from tokprof.profiler.analysis.roofline import cache_equals_weights_context, compute_bound_batch, floor_of
+
+    phases: dict[str, Any] = {}
+    for phase, new, old in (("prefill", context, 0), ("decode", 1, context)):
+        step = step_cost(shape, batch_size=batch, token_count=new, context_token_count=old, dtype=dtype)
+        floor = floor_of([step], ceiling, dtype)
+        phases[phase] = {
+            "floor_s": floor.floor_s,
+            "bound": floor.bound,
+            "tokens_per_s": batch * new / floor.floor_s,
+            "compute_s": floor.compute_s,
+            "memory_s": floor.memory_s,
+            "flop_count": floor.flop_count,
+            "weight_bytes": sum(one.weight_bytes for one in step),
+            "cache_bytes": sum(one.cache_bytes for one in step),
+            "operators": [
+                {
+                    "name": one.name,
+                    "flop_count": one.flop_count,
+                    "weight_bytes": one.weight_bytes,
+                    "cache_bytes": one.cache_bytes,
+                    "activation_bytes": one.activation_bytes,
+                    "floor_s": part.floor_s,
+                    "bound": part.bound,
+                }
+                for one in step
+                for part in (floor_of([[one]], ceiling, dtype),)
+            ],
+        }
+    decode = phases["decode"]
+    return {
+        "model": name,
+        "parameter_count": parameter_count(shape),
+        "device": ceiling.name,
+        "device_figures": ceiling.source if ceiling.measured else f"data sheet, not measured: {ceiling.source}",
+        "measured": ceiling.measured,
+        "bandwidth_bytes_per_s": ceiling.bandwidth_bytes_per_s,
+        "flops_per_s": ceiling.flops_per_s[dtype],
+        "dtype": dtype,
+        "batch_size": batch,
+        "context_token_count": context,
+        **phases,
+        "compute_bound_batch_size": compute_bound_batch(shape, ceiling, context_token_count=context, dtype=dtype),
+        "compute_bound_batch_size_without_context": None
+        if shape.is_state_space
+        else compute_bound_batch(shape, ceiling, context_token_count=0, dtype=dtype),
+        "cache_equals_weights_context_token_count": cache_equals_weights_context(shape, batch_size=batch, dtype=dtype),
+        "needed_memory_bytes": parameter_count(shape) * DTYPE_BYTES[dtype] + decode["cache_bytes"],
+        "memory_bytes": ceiling.memory_bytes,
+        "is_state_space": shape.is_state_space,
+        "window_token_count": shape.window_token_count,
+        "longest_context_token_count": None if shape.is_state_space else shape.context_token_count,
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tokprof.profiler.report.text import quantity
+
+    console = Console()
+    work = f"{facts['dtype']} · batch {facts['batch_size']} · context {facts['context_token_count']:,} tokens"
+    console.print(
+        Text.assemble((facts["model"], "bold"), f" · {facts['parameter_count'] / 1e9:.2f} B parameters · {work}")
+    )
+    rates = f"{facts['bandwidth_bytes_per_s'] / 1e9:,.1f} GB/s, {facts['flops_per_s'] / 1e12:,.3g} TFLOP/s"
+    console.print(Text(f"{facts['device']} · {rates} · {facts['device_figures']}"))
+    console.print()
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("", "prefill", "decode step"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    phases = (facts["prefill"], facts["decode"])
+    table.add_row("floor", *(f"{_time(p['floor_s'])}, by {p['bound']}" for p in phases))
+    table.add_row("tokens/s at most", *(quantity(p["tokens_per_s"]) for p in phases))
+    table.add_row("computing", *(_time(p["compute_s"]) for p in phases))
+    table.add_row("reading and writing", *(_time(p["memory_s"]) for p in phases))
+    table.add_row("operations", *(quantity(p["flop_count"] / 1e9, "GFLOP") for p in phases))
+    table.add_row("weights", *(quantity(p["weight_bytes"] / 1e9, "GB") for p in phases))
+    table.add_row("state" if facts["is_state_space"] else "KV cache", *(_size(p["cache_bytes"]) for p in phases))
+    console.print(table)
+    console.print()
+    operators = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("of a decode step", "GFLOP", "weights", "cache", "activations", "floor", "bound"):
+        operators.add_column(title, justify="left" if title in ("of a decode step", "bound") else "right", no_wrap=True)
+    for one in facts["decode"]["operators"]:
+        sizes = (_size(one[f"{kind}_bytes"]) for kind in ("weight", "cache", "activation"))
+        flops = quantity(one["flop_count"] / 1e9) if one["flop_count"] else ""
+        bound = (_time(one["floor_s"]), one["bound"]) if one["floor_s"] else ("", "")
+        operators.add_row(one["name"], flops, *sizes, *bound)
+    console.print(operators)
+    console.print()
+    for line in _turns(facts):
+        console.print(Text(line))
+
+
+def _turns(facts: dict[str, Any]) -> list[str]:
+    batch, context = facts["compute_bound_batch_size"], facts["cache_equals_weights_context_token_count"]
+    empty = facts["compute_bound_batch_size_without_context"]
+    if batch is not None:
+        lines = [f"decode turns from memory- to compute-bound at batch {batch:,} (at this context)"]
+    else:
+        cache = "state" if facts["is_state_space"] else "cache"
+        lines = [
+            f"decode is memory-bound at every batch: a sequence's {cache} takes longer to read than to compute with"
+        ]
+    if empty is not None and empty != batch:
+        lines.append(f"without any context it would turn at batch {empty:,}")
+    if context is not None:
+        longest = facts["longest_context_token_count"]
+        beyond = f", beyond the model's own {longest:,}" if longest is not None and context > longest else ""
+        lines.append(f"KV reads equal weight reads at a context of {context:,} tokens (at this batch){beyond}")
+    elif facts["is_state_space"]:
+        lines.append("the state has a constant size: no context makes a decode step slower")
+    else:
+        lines.append(f"KV reads never equal weight reads: the window ends at {facts['window_token_count']:,} tokens")
+    if facts["memory_bytes"] is not None:
+        needed, there = facts["needed_memory_bytes"], facts["memory_bytes"]
+        verdict = "fit into" if needed <= there else "DO NOT FIT into"
+        lines.append(f"weights and cache, {needed / 1e9:,.1f} GB, {verdict} {there / 1e9:,.0f} GB")
+    return lines
+
+
+def _time(seconds: float) -> str:
+    from tokprof.profiler.report.text import quantity
+
+    if seconds >= 1:
+        return quantity(seconds, "s")
+    return quantity(seconds * 1e3, "ms") if seconds >= 1e-3 else quantity(seconds * 1e6, "µs")
+
+
+def _size(byte_count: float) -> str:
+    from tokprof.profiler.report.text import quantity
+
+    if not byte_count:
+        return ""
+    return quantity(byte_count / 1e9, "GB") if byte_count >= 1e9 else quantity(byte_count / 1e6, "MB")
