@@ -85,20 +85,29 @@ def run_child(request_type: type[RequestT], measure: Callable[[RequestT, Path, C
 
 
 def choose_device(asked: str) -> str:
-    """Return torch's name of the device that was asked for.
+    """Return torch's name of the device that was asked for, and make a GPU the current one.
+
+    What names no device (a Triton launch, an event) goes to the current one, which is otherwise the first.
 
     Raises
     ------
     MeasurementError
-        A GPU was asked for, and torch sees none.
+        A GPU was asked for, and torch sees none of that number.
     """
     import torch
 
     if asked == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    if not asked.startswith("cuda"):
+        return asked
+    if not torch.cuda.is_available():
         raise MeasurementError(f"--device {asked}: torch sees no CUDA device here; `tokprof env` says why")
-    return "cuda:0" if asked == "cuda" else asked
+    count = torch.cuda.device_count()
+    index = asked.removeprefix("cuda").removeprefix(":") or "0"
+    if not index.isdecimal() or int(index) >= count:
+        raise MeasurementError(f"--device {asked}: torch sees {count} CUDA devices here, cuda:0 to cuda:{count - 1}")
+    torch.cuda.set_device(int(index))
+    return f"cuda:{int(index)}"
 
 
 def device_uuid(device: str) -> str:

@@ -77,22 +77,24 @@ class CudaClock:
         self._pool: list[Any] = []
         self._host_ns: list[int] = []
         self._anchor_ns = (0, 0)
+        self._stream: Any = None
 
     def begin(self, mark_count: int) -> None:
         """Create the events, wait for an idle device, and anchor the device's clock."""
         while len(self._pool) < mark_count + 1:
             self._pool.append(self._cuda.Event(enable_timing=True))
         self._host_ns = []
+        self._stream = self._cuda.current_stream(self._device)  # without one, events go to the current device
         self._cuda.synchronize(self._device)
         before = self._now_ns()
-        self._pool[0].record()
+        self._pool[0].record(self._stream)
         self._pool[0].synchronize()
         self._anchor_ns = (before, self._now_ns())
 
     def mark(self) -> None:
         """Note this instant on the host, and ask the device to note when it gets here."""
         self._host_ns.append(self._now_ns())
-        self._pool[len(self._host_ns)].record()
+        self._pool[len(self._host_ns)].record(self._stream)
 
     def finish(self) -> Instants:
         """Wait for the device, once, and return the instants."""

@@ -106,24 +106,29 @@ def test_the_device_is_waited_for_before_and_after_but_not_inside():
 
 
 class FakeCuda:
-    """CUDA events on a device that lags 37 ns behind and runs on a clock of its own."""
+    """CUDA events; ``device`` works, lags 37 ns behind and runs on a clock of its own, other devices stand still."""
 
-    def __init__(self, diary):
+    def __init__(self, diary, device="cuda:0"):
         self.diary = diary
+        self.device = device
 
-    def synchronize(self, _device):
+    def synchronize(self, device):
+        assert device == self.device
         self.diary.calls.append("wait")
+
+    def current_stream(self, device="cuda:0"):
+        return device
 
     def Event(self, *, enable_timing):  # noqa: N802 - torch's name
         assert enable_timing
-        diary = self.diary
+        diary, busy = self.diary, self.device
         diary.calls.append("create")
 
         class Event:
             at_ns = 0
 
-            def record(self):
-                self.at_ns = diary.now_ns + 37 + 5_000_000
+            def record(self, stream="cuda:0"):
+                self.at_ns = diary.now_ns + 37 + 5_000_000 if stream == busy else 0
 
             def synchronize(self):
                 diary.calls.append("wait")
@@ -135,9 +140,10 @@ class FakeCuda:
         return Event()
 
 
-def test_device_instants_land_on_the_hosts_clock_within_the_stated_error():
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+def test_device_instants_land_on_the_hosts_clock_within_the_stated_error(device):
     diary = Diary(prefill_ns=1_000_000, decode_ns=1_000)
-    clock = CudaClock("cuda:0", diary.tell_ns, FakeCuda(diary))
+    clock = CudaClock(device, diary.tell_ns, FakeCuda(diary, device))
     instants = repeat(diary, clock, work()).instants
     assert np.diff(instants.device_ns).tolist() == [1_000_000, 1_000, 1_000, 1_000]
     assert np.diff(instants.host_ns).tolist() == [1_000_000, 1_000, 1_000, 1_000]
