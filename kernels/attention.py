@@ -28,7 +28,7 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, scale: float | None = N
     return (torch.softmax(grouped @ k.transpose(-1, -2) * scale, -1) @ v).reshape(q.shape)
 
 
-@triton.jit(do_not_specialize=["tokens", "part_tokens"])
+@triton.jit(do_not_specialize=["tokens", "part_tokens", "splits"])  # they change from step to step
 def _decode_attention(
     q, k, v, out, parts, log_sums, scale_log2,
     q_batch_stride, q_head_stride, k_batch_stride, k_head_stride, k_token_stride,
@@ -77,7 +77,7 @@ def _decode_attention(
         tl.store(out + row[:, None] * size + column[None, :], result.to(out.dtype.element_ty), mask=wanted)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _combine_attention(parts, log_sums, out, splits, size, ALL: tl.constexpr, PARTS: tl.constexpr, SIZE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     every = tl.arange(0, ALL)
@@ -139,7 +139,7 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     if splits > 1:
         launch(
             _combine_attention, (batch * heads,), parts, log_sums, out, splits, size,
-            ALL=triton.next_power_of_2(splits), PARTS=_PARTS, SIZE=padded,
+            ALL=_MAX_SPLITS, PARTS=_PARTS, SIZE=padded,
         )  # fmt: skip
     return out
 

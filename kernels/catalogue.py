@@ -26,6 +26,7 @@ _EPS = 1e-5
 class Shape(Protocol):
     """The sizes of a decoder; ``tokprof.models.cost.ModelShape`` is one."""
 
+    family: str
     hidden: int
     ffn: int
     head_count: int
@@ -101,7 +102,7 @@ def cases(shape: Shape, model: str, *, batches: Sequence[int], contexts: Sequenc
         )  # fmt: skip
         query = heads * size
         kernels.append(
-            ("LoRA", "F.linear, five calls",
+            ("LoRA", "torch operators",
              [(f"{rows} x {shape.hidden} to {query}, rank {LORA_RANK} in float32", _lora(rows, shape.hidden, query))
               for rows in batches if rows <= MAX_ROWS])
         )  # fmt: skip
@@ -134,7 +135,11 @@ def _products(shape: Shape) -> list[tuple[int, int]]:
     if shape.is_state_space:
         return []
     query, keys = shape.head_count * shape.head_dim, shape.kv_head_count * shape.head_dim
-    sizes = [(shape.hidden, query), (shape.hidden, keys), (query, shape.hidden)]
+    if shape.family == "gpt_bigcode":
+        inward = [(shape.hidden, query + 2 * keys)]  # one matrix for queries, keys and values
+    else:
+        inward = [(shape.hidden, query), (shape.hidden, keys)]
+    sizes = [*inward, (query, shape.hidden)]
     sizes += [(shape.hidden, shape.ffn), (shape.ffn, shape.hidden)]
     return list(dict.fromkeys(sizes))
 

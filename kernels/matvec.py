@@ -62,6 +62,8 @@ def dot_some(
         v = tl.load(start_of_vector + column[:, None] * x_stride, mask=wanted, other=0)
         if w.dtype == tl.float32:
             v = v.to(tl.float32)
+        if w.dtype == tl.int8:
+            w = w.to(tl.float32)  # on the way to bfloat16 anyhow; the interpreter does not know the direct one
         total = dot(w.to(v.dtype), v, total)
     return total
 
