@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 2 /* of this interface; reader.py refuses another */
+#define VERSION 3 /* of this interface; reader.py refuses another */
 #define DEEPEST 128 /* nesting of a value; deeper ones are odd */
 #define LATEST_NS 2305843009213693951 /* a quarter of int64: sums of two instants stay inside */
 
@@ -550,7 +550,7 @@ typedef struct {
     Table host, device, instants;
     Vocabulary names, categories, threads;
     PyObject *device_categories; /* a set of bytes, lower case */
-    char *on_device;             /* by category number */
+    signed char *on_device;      /* by category number; -2: not plain */
     Py_ssize_t on_device_room;
     Py_ssize_t flow_count, missing_comma_count, stray_comma_count;
     char last_thread[128]; /* most events come from the thread of the one before */
@@ -586,7 +586,8 @@ static void scanner_dealloc(Scanner *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* Return the category's number and say whether its events run on a device; -1 with an exception set, -2 if unsound. */
+/* Return the category's number and say whether its events run on a device; -1 with an exception set, -2 if the word is
+ * unsound, or not written in plain ASCII: what such a word means, Python decides. */
 static int32_t category_number(Scanner *self, Slice category, int *on_device) {
     Py_ssize_t known = self->categories.word_count;
     int32_t number = vocabulary_number(&self->categories, category.start, category.length);
@@ -595,7 +596,7 @@ static int32_t category_number(Scanner *self, Slice category, int *on_device) {
     if (self->categories.word_count > known) {
         if (number >= self->on_device_room) {
             Py_ssize_t room = 2 * (number + 32);
-            char *grown = realloc(self->on_device, room);
+            signed char *grown = realloc(self->on_device, room);
             if (!grown) {
                 PyErr_NoMemory();
                 return -1;
@@ -606,14 +607,18 @@ static int32_t category_number(Scanner *self, Slice category, int *on_device) {
         PyObject *lower = PyBytes_FromStringAndSize(category.start, category.length);
         if (!lower) return -1;
         char *sign = PyBytes_AS_STRING(lower);
-        for (Py_ssize_t i = 0; i < category.length; i++) sign[i] = Py_TOLOWER(sign[i]);
+        int plain = 1;
+        for (Py_ssize_t i = 0; i < category.length; i++) {
+            plain &= sign[i] != '\\' && !((unsigned char)sign[i] & 0x80);
+            sign[i] = Py_TOLOWER(sign[i]);
+        }
         int found = PySet_Contains(self->device_categories, lower);
         Py_DECREF(lower);
         if (found < 0) return -1;
-        self->on_device[number] = (char)found;
+        self->on_device[number] = plain ? (signed char)found : -2;
     }
     *on_device = self->on_device[number];
-    return number;
+    return *on_device < 0 ? -2 : number;
 }
 
 static int32_t thread_number(Scanner *self, const Event *event) {

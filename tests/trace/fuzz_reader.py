@@ -55,6 +55,7 @@ WORDS = [
     b"\\", b"\\u", b"\\ud800", b"{", b"}", b"[", b"]", b",", b":", b"\xff", b"\xef\xbb\xbf", b"\0", b'"ph": "B"',
     b'"ph": "E"', b'"ts": ', b'"dur": ', b'"args": {', b'"traceEvents": [', b"}, {", b"[" * 200, b'{"a":' * 200, b"]}",
     b"e3", b".", b"\x1f\x8b", b"\n", b'"cat": "kernel"',
+    b'"cat": "\\u006bernel"', b"\xe2\x84\xaa",
 ]  # fmt: skip
 
 

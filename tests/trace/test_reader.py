@@ -561,6 +561,9 @@ def test_what_is_no_known_phase_is_counted_by_its_phase(read):
     [
         ("kernel", "gemm", EventKind.KERNEL),
         ("Kernel", "gemm", EventKind.KERNEL),
+        (V(r'"\u006bernel"'), "gemm", EventKind.KERNEL),
+        (V('"\u212aernel"'), "gemm", EventKind.KERNEL),  # the sign of kelvin, a k in lower case
+        (V(r'"cpu\u005fop"'), "aten::mm", EventKind.OPERATOR),
         ("gpu_memcpy", "Memcpy HtoD (Pageable -> Device)", EventKind.MEMCPY),
         ("Memcpy", "Memcpy", EventKind.MEMCPY),
         ("gpu_memset", "Memset (Device)", EventKind.MEMSET),

@@ -80,7 +80,8 @@ def event(draw):
     phase = draw(st.sampled_from("XXXXXXXXiCMstf"))
     found = {"ph": phase, "name": draw(NAMES), "pid": draw(PLACES), "tid": draw(PLACES), "ts": draw(FIGURES)}
     if phase == "X":
-        found["cat"] = draw(st.sampled_from([*KINDS, "Kernel", "Trace"]))
+        unplain = [Verbatim(r'"\u006bernel"'), Verbatim('"\u212aernel"'), Verbatim('"gpu\\u005fmemcpy"')]
+        found["cat"] = draw(st.sampled_from([*KINDS, "Kernel", "Trace", *unplain]))
         found["dur"] = draw(FIGURES)
     if phase == "C":
         found["args"] = {"series": draw(st.integers(0, 9))}
