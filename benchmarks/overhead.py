@@ -91,10 +91,14 @@ def meet_the_stub(folder):
 def measure(options):
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     dtype = "bfloat16" if device != "cpu" else "float32"
-    loaded = load(ModelSpec(name=options.model, weights="real", dtype=dtype, device=device))
-    ids = loaded.tokenizer.encode(Path(__file__).read_text() * 8)
+    loaded = load(ModelSpec(name=options.model, weights=options.weights, dtype=dtype, device=device))
+    length = options.prompt_tokens + options.new_tokens
+    if loaded.tokenizer is None:
+        ids = np.random.default_rng(0).integers(loaded.vocabulary_count, size=length).tolist()
+    else:
+        ids = loaded.tokenizer.encode(Path(__file__).read_text() * 8)
     prompt = ids[: options.prompt_tokens]
-    continuation = ids[options.prompt_tokens : options.prompt_tokens + options.new_tokens]
+    continuation = ids[options.prompt_tokens : length]
     engine = TransformersEngine(loaded.model, prompt, continuation)
     clock = CudaClock(device) if device != "cpu" else HostClock()
     work = Workload(mode=DecodeMode.TEACHER_FORCED, new_token_count=options.new_tokens)
@@ -129,7 +133,7 @@ def measure(options):
         os.kill(pid, signal.SIGCONT)
         log = sampler.stop()
         with SamplerProcess(os.getpid(), Path(name) / "alone.bin", device_index=0) as alone:
-            time.sleep(10)
+            time.sleep(options.sampler_seconds)
             share = alone.stop().own_cpu_share
         nothing = abba(bare, bare, options.quadruples)
         factor = abba(bare, profiled, max(4, options.quadruples // 10))
@@ -139,7 +143,7 @@ def measure(options):
         "bare loop against itself (noise floor of this design)": interval(nothing),
         "kernels pass (torch.profiler), time against the bare loop": interval(factor),
         **spied,
-        "sampler's share of one core over 10 s": share,
+        f"sampler's share of one core over {options.sampler_seconds:g} s": share,
         "power was sampled": log.power is not None,
         "log ratios": {"clean": ratios, "itself": nothing},
     }
@@ -170,6 +174,8 @@ def main():
     parser.add_argument("--new-tokens", type=int, default=12)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--model", default="SmolLM2-135M-Instruct")
+    parser.add_argument("--weights", choices=("real", "random"), default="real")
+    parser.add_argument("--sampler-seconds", type=float, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
@@ -177,6 +183,7 @@ def main():
     machine = environment(device, thread_count=torch.get_num_threads())
     result = {
         "model": options.model,
+        "weights": options.weights,
         "prompt_tokens": options.prompt_tokens,
         "new_tokens": options.new_tokens,
         "machine": {"device": machine.device.name, "cpu": machine.cpu, "cores": machine.cpu_count},
