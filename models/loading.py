@@ -143,14 +143,14 @@ def check(spec: ModelSpec) -> str:
     raise ModelError(f"{spec.name!r} is no model of the zoo, no folder and no .gguf file{near_names(spec.name)}")
 
 
-def what_fits(name: str, dtype: str | None, device: str) -> str:
+def what_fits(name: str, dtype: str, device: str) -> str:
     """Say what a model needs, its weights and its cache, and what fits into the memory that is free."""
     entry = find(name)
     way_out = "try a smaller --batch, --prompt-tokens or --dtype bfloat16"
     if entry is None:
         return way_out
     words = []
-    for kind in dict.fromkeys([dtype or "bfloat16", "bfloat16"]):
+    for kind in dict.fromkeys([dtype, "bfloat16"]):
         cache_mb = cost.kv_bytes_per_token(cost.shape_of(entry.config), kind) / 1e6
         words.append(
             f"{_weight_bytes(entry, kind) / 1e9:.1f} GB of weights and {cache_mb:.3f} MB of cache per token in {kind}"
@@ -297,7 +297,7 @@ def _real(spec: ModelSpec, place: Path | None, hub_id: str | None) -> Any:
     entry = find(spec.name)
     options: dict[str, Any] = {
         "dtype": getattr(torch, spec.dtype),
-        "attn_implementation": spec.attention if entry is None else _attention(entry.architecture, spec),
+        "attn_implementation": _attention(_architecture(entry, place), spec),
         "trust_remote_code": spec.trust_remote_code,
         "use_safetensors": True,
     }
@@ -331,6 +331,15 @@ def _random(spec: ModelSpec, entry: ZooEntry | None, place: Path | None, hub_id:
             attn_implementation=_attention(config.model_type, spec),
             trust_remote_code=spec.trust_remote_code,
         )
+
+
+def _architecture(entry: ZooEntry | None, place: Path | None) -> str:
+    """Return the family as far as it is known before loading; "" where it is not."""
+    if entry is not None:
+        return entry.architecture
+    if place is None or place.suffix == ".gguf":
+        return ""
+    return str(json.loads((place / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
 
 
 def _attention(architecture: str, spec: ModelSpec) -> str:

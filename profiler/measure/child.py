@@ -188,24 +188,24 @@ def fetching(channel: Channel) -> Callable[[int, int | None], None]:
 
 
 @contextlib.contextmanager
-def out_of_memory_explained(request: Request) -> Iterator[None]:
+def out_of_memory_explained(spec: "ModelSpec") -> Iterator[None]:
     """Turn the allocators' refusals into one line that says what would fit."""
     try:
         yield
     except MemoryError as error:
-        raise MeasurementError(_what_fits(request)) from error
+        raise MeasurementError(_what_fits(spec)) from error
     except RuntimeError as error:
         # The CUDA allocator has a class of its own; the CPU's has only these words, which differ between systems.
         words = ("allocate memory", "not enough memory")
         if type(error).__name__ == "OutOfMemoryError" or any(word in str(error) for word in words):
-            raise MeasurementError(_what_fits(request)) from error
+            raise MeasurementError(_what_fits(spec)) from error
         raise
 
 
-def _what_fits(request: Request) -> str:
+def _what_fits(spec: "ModelSpec") -> str:
     from tokprof.models.loading import what_fits
 
-    return f"out of memory with {request.model}: {what_fits(request.model, request.dtype, request.device)}"
+    return f"out of memory with {spec.name}: {what_fits(spec.name, spec.dtype, spec.device)}"
 
 
 def _die_with_parent() -> None:

@@ -145,8 +145,9 @@ def _loaded_arm(plan: Plan, arm: int, device: str, channel: Channel) -> LoadedAr
     from tokprof.models.loading import load
 
     request = arm_request(plan, arm)
-    with out_of_memory_explained(request):
-        loaded = load(model_spec(request, device), fetching(channel))
+    spec = model_spec(request, device)
+    with out_of_memory_explained(spec):
+        loaded = load(spec, fetching(channel))
     tokenizer = loaded.tokenizer
     if tokenizer is None:
         raise InputError(f"{request.model}: has no tokenizer here, so it cannot read the corpus")

@@ -68,8 +68,9 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
         import torch
 
         torch.set_num_threads(request.thread_count)
-    with out_of_memory_explained(request):
-        loaded = load(model_spec(request, device), fetching(channel))
+    spec = model_spec(request, device)
+    with out_of_memory_explained(spec):
+        loaded = load(spec, fetching(channel))
         swapped = None if request.kernels == "eager" else _swap_kernels(loaded.model)
         prompt = _prompt(request, loaded)
         engine = TransformersEngine(

@@ -5,7 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tokprof.profiler.errors import MeasurementError  # noqa: E402
-from tokprof.profiler.measure.child import choose_device  # noqa: E402
+from tokprof.profiler.measure.child import choose_device, model_spec, out_of_memory_explained  # noqa: E402
+from tokprof.profiler.measure.request import Request  # noqa: E402
 
 
 @pytest.fixture
@@ -36,3 +37,14 @@ def test_a_cpu_needs_no_gpu(monkeypatch):
     assert choose_device("auto") == choose_device("cpu") == "cpu"
     with pytest.raises(MeasurementError, match="torch sees no CUDA device"):
         choose_device("cuda:0")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_out_of_memory_on_a_gpu_tells_of_the_gpus_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(3.25e9), 10**11) if device == "cuda:0" else 0)
+    request = Request(model="StarCoder2-3B", device="auto")
+    with (
+        pytest.raises(MeasurementError, match=r"on cuda:0 it wants 6\.1 GB of weights .* bfloat16; 3\.2 GB are free"),
+        out_of_memory_explained(model_spec(request, choose_device(request.device))),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
