@@ -1,0 +1,222 @@
+"""Floors, utilisations and the owners of the gap on costs and ceilings whose truth is known."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokprof.models.cost import OperatorCost, shape_of, step_cost
+from tokprof.models.devices import Ceiling, device
+from tokprof.models.zoo import entry
+from tokprof.profiler.analysis.roofline import (
+    cache_equals_weights_context,
+    ceiling_of,
+    compute_bound_batch,
+    floor_of,
+    phase_roofline,
+)
+from tokprof.profiler.analysis.summary import summarize
+from tokprof.profiler.record import (
+    Calibration,
+    Cell,
+    DecodeMode,
+    Device,
+    Environment,
+    KernelEvents,
+    ModelFacts,
+    Outcome,
+    Pass,
+    PassKind,
+    Phase,
+    Probe,
+    Run,
+    Spans,
+    Stop,
+    StopRule,
+)
+
+CEILING = Ceiling(
+    name="d", bandwidth_bytes_per_s=1e9, flops_per_s={"float32": 1e12}, cache_bytes=1000,
+    cache_bandwidth_bytes_per_s=1e10, measured=True, source="here",
+)  # fmt: skip
+MACHINE = Environment(
+    device=Device(kind="cpu", name="The CPU", core_count=2), system="Linux", cpu="cpu", cpu_count=2,
+    memory_bytes=None, python="3.11", libraries=(),
+)  # fmt: skip
+
+
+def operator(flops=0, weights=0, cache=0, category="gemm"):
+    return OperatorCost(name="x", category=category, flop_count=flops, weight_bytes=weights, cache_bytes=cache)
+
+
+def probe(name, best, *, size=None, dtype=None, unit="B/s"):
+    return Probe(name=name, unit=unit, samples=(best / 2, best), method="m", working_set_bytes=size, dtype=dtype)
+
+
+def calibrated(*more, cache=32):
+    probes = (
+        probe("memory read", 50e9, size=16), probe("memory read", 10e9, size=256), probe("memory copy", 8e9, size=256),
+        probe("matrix product", 90e9, dtype="float32"), probe("matrix product", 100e9, dtype="float32"), *more,
+    )  # fmt: skip
+    return Calibration(
+        created="2030-01-02T00:00:00", tokprof_version="0", environment=MACHINE, cache_bytes=cache, probes=probes
+    )
+
+
+def test_a_floor_is_the_longer_of_computing_and_moving_step_by_step():
+    computing, moving = [operator(flops=10**12)], [operator(weights=10**9 + 1000)]
+    floor = floor_of([computing, moving], CEILING, "float32")
+    assert floor.floor_s == pytest.approx(1.0 + 1.0)
+    assert (floor.compute_s, floor.memory_s) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert floor_of([[*computing, *moving]], CEILING, "float32").floor_s == pytest.approx(1.0)
+    assert floor_of([[operator(flops=2 * 10**12), *moving]], CEILING, "float32").bound == "compute"
+
+
+def test_what_fits_into_the_cache_is_read_at_the_cache_s_pace():
+    assert floor_of([[operator(cache=1000)]], CEILING, "float32").floor_s == pytest.approx(1000 / 1e10)
+    plain = replace(CEILING, cache_bytes=0, cache_bandwidth_bytes_per_s=None)
+    assert floor_of([[operator(cache=1000)]], plain, "float32").floor_s == pytest.approx(1000 / 1e9)
+
+
+def test_a_dtype_nobody_measured_has_no_computing_time():
+    floor = floor_of([[operator(flops=10**15, weights=2000)]], CEILING, "bfloat16")
+    assert floor.compute_s is None
+    assert floor.bound == "memory"
+
+
+def test_the_ceiling_is_the_best_attempt_beyond_the_cache():
+    ceiling = ceiling_of(
+        calibrated(probe("SM clock", 1.5e9, unit="Hz"), probe("matrix product, Triton", 1e11, dtype="float16"))
+    )
+    assert ceiling.bandwidth_bytes_per_s == 10e9
+    assert ceiling.cache_bandwidth_bytes_per_s == 50e9
+    assert ceiling.flops_per_s == {"float32": 100e9, "float16": 1e11}
+    assert ceiling.sm_clock_hz == pytest.approx((1.5e9 + 0.75e9) / 2)
+    assert ceiling_of(calibrated(cache=4)).bandwidth_bytes_per_s == 50e9
+    assert ceiling_of(calibrated(cache=None)).bandwidth_bytes_per_s == 10e9
+
+
+@settings(max_examples=60, deadline=None)
+@given(context=st.integers(0, 4000), name=st.sampled_from(["Codestral-22B-v0.1", "StarCoder", "Qwen2.5-Coder-0.5B"]))
+def test_the_turning_batch_is_where_the_bound_changes(context, name):
+    shape, h100 = shape_of(entry(name).config), device("h100")
+    turn = compute_bound_batch(shape, h100, context_token_count=context, dtype="bfloat16")
+    bounds = [
+        floor_of(
+            [step_cost(shape, batch_size=b, token_count=1, context_token_count=context, dtype="bfloat16")],
+            h100,
+            "bfloat16",
+        ).bound
+        for b in ([turn - 1, turn] if turn is not None else [1, 10**6])
+    ]
+    assert bounds == (["memory", "compute"] if turn is not None else ["memory", "memory"])
+
+
+def test_cache_and_weights_are_equal_where_it_is_said():
+    codestral = shape_of(entry("Codestral-22B-v0.1").config)
+    assert cache_equals_weights_context(codestral, batch_size=1, dtype="bfloat16") == 192_226  # 44.09 GB / 229,376
+    assert cache_equals_weights_context(codestral, batch_size=32, dtype="bfloat16") == 6_008
+    assert cache_equals_weights_context(shape_of(entry("StarCoder2-3B").config), batch_size=1, dtype="bfloat16") is None
+    mamba = shape_of(entry("Mamba-Codestral-7B-v0.1").config)
+    assert cache_equals_weights_context(mamba, batch_size=1, dtype="bfloat16") is None
+
+
+# ------------------------------------------------------------------------------------------------------------ a run
+
+
+def run_of(*, kernels=True, shape=True, prefill_ns=4_000_000, step_ns=1_000_000, attention="sdpa"):
+    """One repetition of a prefill of 8 tokens and two steps; products half of the time, attention a quarter."""
+    starts = np.array([0, prefill_ns, prefill_ns + step_ns])
+    lengths = np.array([prefill_ns, step_ns, step_ns])
+    base = {
+        "repetition": np.zeros(3), "phase": [0, 1, 1], "step": [0, 1, 2], "token_count": [8, 1, 1],
+        "context_token_count": [0, 8, 9], "mark": np.zeros(3),
+    }  # fmt: skip
+    spans = [
+        Spans(pass_kind=np.full(3, kind), host_start_ns=starts + offset, host_end_ns=starts + lengths + offset, **base)
+        for kind, offset in ((0, 0), (2, 10**9))
+    ]
+    events = None
+    if kernels:
+        events = KernelEvents(
+            name=[0, 1] * 3, category=[0, 1] * 3, operator=[0] * 6, stream=[0] * 6, repetition=[0] * 6,
+            phase=np.repeat([0, 1, 1], 2), step=np.repeat([0, 1, 2], 2),
+            start_ns=np.stack([starts, starts + lengths // 2], 1).ravel() + 10**9,
+            duration_ns=np.stack([lengths // 2, lengths // 4], 1).ravel(),
+            names=("mm", "flash"), categories=("gemm", "attention"), operators=("",),
+        )  # fmt: skip
+    config = entry("tiny-llama").config
+    return Run(
+        run_id="r", created="2030-01-01", command=(), tokprof_version="0", outcome=Outcome.COMPLETE,
+        cell=Cell(model="m", mode=DecodeMode.TEACHER_FORCED, batch_size=1, prompt_token_count=8, new_token_count=3,
+                  prompt="p", prompt_digest="d"),
+        model=ModelFacts(name="m", architecture="llama", source="zoo", weights="random", weights_digest="w",
+                         config_digest="c", tokenizer_digest=None, parameter_count=1, vocabulary_count=512,
+                         context_token_count=512, dtype="float32", attention=attention, weight_bytes_per_token=1,
+                         kv_bytes_per_token=1, shape=asdict(shape_of(config)) if shape else None),
+        environment=MACHINE, stop=Stop(rule=StopRule.FIXED_COUNT, repetition_count=1, detail=""),
+        passes=(Pass(kind=PassKind.CLEAN, repetition_count=1, start_ns=0, end_ns=1),),
+        spans=Spans.concatenate(spans), kernels=events,
+    )  # fmt: skip
+
+
+def test_owners_sum_to_the_time_and_to_the_floor():
+    for attention in ("sdpa", "eager"):
+        summary = summarize([run_of(attention=attention)], fingerprint="f", calibration=calibrated())
+        for phase in summary.phases:
+            line = phase.roofline
+            assert line.floor_ms > 0
+            assert line.gap_ms == pytest.approx(phase.time_ms.value - line.floor_ms)
+            assert sum(o.time_ms for o in line.owners) == pytest.approx(phase.time_ms.value)
+            assert sum(o.floor_ms for o in line.owners) == pytest.approx(line.floor_ms)
+            by_name = {o.name: o for o in line.owners}
+            assert by_name["matrix products"].time_ms == pytest.approx(phase.time_ms.value / 2)
+            assert by_name["gaps between kernels"].time_ms == pytest.approx(phase.time_ms.value / 4)
+            assert (by_name["attention"].floor_ms == 0) == (attention == "eager")
+    assert summary.ceiling.startswith("measured")
+
+
+def test_utilisations_are_the_floor_s_parts_over_the_time():
+    run = run_of()
+    line = phase_roofline([run], Phase.DECODE, ceiling_of(calibrated()), time_ms=2.0)
+    shape = shape_of(entry("tiny-llama").config)
+    steps = [step_cost(shape, batch_size=1, token_count=1, context_token_count=c, dtype="float32") for c in (8, 9)]
+    assert line.flop_count == sum(o.flop_count for step in steps for o in step)
+    assert line.mfu == pytest.approx(line.flop_count / 2e-3 / 100e9)
+    assert line.mbu == pytest.approx(line.byte_count / 2e-3 / 10e9)
+    assert line.owners == ()
+
+
+def test_a_lower_clock_owns_its_part_of_a_gap_that_computing_binds():
+    slow = ceiling_of(calibrated(probe("SM clock", 2e9, unit="Hz")))
+    slow = replace(slow, flops_per_s={"float32": 1e9}, sm_clock_hz=2e9)
+    common = {"time_ms": 20.0, "busy_share": 0.75}
+    line = phase_roofline([run_of()], Phase.PREFILL, slow, mean_sm_clock_mhz=1600.0, **common)
+    assert line.bound == "compute"
+    lost = next(o for o in line.owners if o.name == "lower clock")
+    assert lost.gap_ms == pytest.approx(line.floor_ms * 0.25)
+    assert sum(o.time_ms for o in line.owners) == pytest.approx(20.0)
+    full = phase_roofline([run_of()], Phase.PREFILL, slow, mean_sm_clock_mhz=2000.0, **common)
+    assert all(o.name != "lower clock" for o in full.owners)
+
+
+def test_without_calibration_or_shape_there_is_no_floor_and_a_note_says_why():
+    absent = summarize([run_of()], fingerprint="f")
+    assert all(phase.roofline is None for phase in absent.phases)
+    (note,) = [n for n in absent.notes if n.code == "not-calibrated"]
+    assert "tokprof calibrate" in note.advice
+    unknown = summarize([run_of(shape=False)], fingerprint="f", calibration=calibrated())
+    assert all(phase.roofline is None for phase in unknown.phases)
+    assert "no-floor" in {n.code for n in unknown.notes}
+
+
+def test_a_time_below_its_floor_is_told():
+    summary = summarize([run_of(step_ns=1000)], fingerprint="f", calibration=calibrated())
+    assert [n.message.split()[0] for n in summary.notes if n.code == "below-floor"] == ["decode"]
+
+
+def test_without_a_kernel_pass_nobody_owns_the_gap():
+    summary = summarize([run_of(kernels=False)], fingerprint="f", calibration=calibrated())
+    assert all(phase.roofline.owners == () for phase in summary.phases)

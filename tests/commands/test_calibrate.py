@@ -1,0 +1,141 @@
+"""``tokprof calibrate`` and ``limits`` as a user runs them, and the floors that follow in a report."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tokprof.models.cost import ModelShape, step_cost
+from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
+from tokprof.profiler.record import PassKind, Phase
+from tokprof.profiler.store import load_calibration, load_run
+
+pytest.importorskip("torch")
+# Its weights are four times this machine's last cache, so that decoding has to read the memory.
+CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 512, "intermediate_size": 1536,
+    "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 8192,
+    "max_position_embeddings": 1024, "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def tokprof(cache, *words):
+    environment = os.environ | {"TOKPROF_CACHE": str(cache), "COLUMNS": "160"}
+    words = [sys.executable, "-m", "tokprof.profiler.cli", *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """The cache folder of a machine calibrated in haste, and the calibration."""
+    cache = tmp_path_factory.mktemp("cache")
+    done = tokprof(cache, "calibrate", "--device", "cpu", "--seconds", 0.02, "--out", cache / "copy.json")
+    assert done.returncode == 0, done.stderr
+    return cache, done, load_calibration(cache / "copy.json")
+
+
+def test_a_calibration_holds_every_sample_of_every_probe(calibrated):
+    cache, done, calibration = calibrated
+    kinds = {probe.name for probe in calibration.probes}
+    assert kinds == {"memory read", "memory copy", "matrix product", "operator call", "clock step"}
+    assert {p.dtype for p in calibration.probes if p.name == "matrix product"} == {"float32", "bfloat16", "float16"}
+    assert all(len(probe.samples) >= 3 and min(probe.samples) > 0 for probe in calibration.probes)
+    ceiling = ceiling_of(calibration)
+    assert 1e8 < ceiling.bandwidth_bytes_per_s < 1e12
+    assert 1e8 < ceiling.flops_per_s["float32"] < 1e14
+    (kept,) = (cache / "calibrations").iterdir()
+    assert kept.read_bytes() == (cache / "copy.json").read_bytes()
+    assert str(kept) in done.stdout
+    assert "memory read" in done.stdout
+
+
+def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):
+    cache, _, calibration = calibrated
+    here = json.loads(tokprof(cache, "limits", "tiny-llama", "--context", 100, "--device", "cpu", "--json").stdout)
+    assert here["measured"]
+    assert here["bandwidth_bytes_per_s"] == ceiling_of(calibration).bandwidth_bytes_per_s
+    words = ("limits", "codestral-22b-v0.1", "--device", "h100", "--batch", 32, "--context", 8192)
+    there = json.loads(tokprof(cache, *words, "--json").stdout)
+    assert there["decode"]["floor_s"] == pytest.approx((44.09e9 + 32 * 8193 * 229_376) / 3.35e12, rel=1e-2)
+    assert there["decode"]["floor_s"] >= sum(one["floor_s"] for one in there["decode"]["operators"])
+    assert there["device_figures"].startswith("data sheet, not measured")
+    text = tokprof(cache, *words).stdout
+    assert "data sheet, not measured" in text
+    assert "KV reads equal weight reads at a context of 6,008 tokens" in text
+    assert "DO NOT FIT" in text
+
+
+def test_limits_of_a_folder(calibrated, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    facts = json.loads(tokprof(calibrated[0], "limits", tmp_path, "--device", "l4", "--json").stdout or "{}")
+    assert facts == {}  # 2048 tokens are more than it takes
+    facts = json.loads(tokprof(calibrated[0], "limits", tmp_path, "--device", "l4", "--context", 9, "--json").stdout)
+    assert facts["parameter_count"] == 33_563_136
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("limits", "StarCoder", "--device", "h101"), "did you mean h100"),
+        (("limits", "StarCoder", "--device", "h100", "--context", 8192), "takes up to 8192 tokens"),
+        (("limits", "StarCoder", "--device", "b200", "--dtype", "float32"), "there is one for bfloat16, float16"),
+        (("limits", "StarCoder", "--device", "h100", "--dtype", "int8"), "--dtype int8: unknown"),
+        (("limits", "StarCodr", "--device", "h100"), "did you mean StarCoder"),
+        (("limits", "StarCoder", "--device", "cpu"), "run `tokprof calibrate`"),
+        (("calibrate", "--device", "tpu"), "--device tpu: unknown"),
+        (("calibrate", "--device", "cuda:77"), "torch sees"),
+    ],
+)
+def test_mistakes_get_one_line_with_the_way_out(words, said, tmp_path):
+    done = tokprof(tmp_path, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_damaged_calibration_is_as_good_as_none(calibrated, tmp_path):
+    (kept,) = (calibrated[0] / "calibrations").iterdir()
+    folder = tmp_path / "calibrations"
+    folder.mkdir()
+    for content in ("{", json.dumps(json.loads(kept.read_text()) | {"schema_version": 99})):
+        (folder / kept.name).write_text(content)
+        done = tokprof(tmp_path, "limits", "tiny-llama", "--device", "cpu", "--context", 9)
+        assert done.returncode == 2
+        assert "was not calibrated" in done.stderr
+
+
+@pytest.mark.slow
+def test_no_measured_time_lies_below_its_floor(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
+    assert tokprof(tmp_path, "calibrate", "--device", "cpu").returncode == 0
+    words = ("--weights", "random", "--device", "cpu", "--prompt-tokens", 96, "-n", 12, "-r", 6)
+    out = tmp_path / "run"
+    done = tokprof(tmp_path, "profile", tmp_path / "model", *words, "--skip", "stacks", "--out", out)
+    assert done.returncode == 0, done.stderr
+    for line in ("beside the limits measured on this device", "MFU", "MBU", "gap: matrix products"):
+        assert line in done.stdout
+    run = load_run(out)
+    (kept,) = (tmp_path / "calibrations").iterdir()
+    ceiling = ceiling_of(load_calibration(kept))
+    shape = ModelShape(**run.model.shape)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN)
+    assert len(clean.of(phase=Phase.DECODE)) >= 6 * 11
+    for tokens, context, taken_ns in zip(
+        clean.token_count.tolist(), clean.context_token_count.tolist(), clean.duration_ns.tolist(), strict=True
+    ):
+        step = step_cost(shape, batch_size=1, token_count=tokens, context_token_count=context, dtype="float32")
+        assert taken_ns >= floor_of([step], ceiling, "float32").floor_s * 1e9, (tokens, context)
+    shown = json.loads(tokprof(tmp_path, "show", out, "--json").stdout)
+    for phase in shown["phases"]:
+        line = phase["roofline"]
+        assert 0 < line["mfu"] <= 1
+        assert 0 < line["mbu"] <= 1
+        assert line["time_ms"] >= line["floor_ms"] > 0
+        assert np.isclose(sum(o["time_ms"] for o in line["owners"]), line["time_ms"])
+    bare = tokprof(tmp_path / "elsewhere", "show", out)
+    assert "tokprof calibrate" in bare.stdout
+    assert "MFU" not in bare.stdout
