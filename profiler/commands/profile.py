@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError, Interrupted
+from tokprof.profiler.errors import InputError, Interrupted, MeasurementError
 from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Run
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -153,6 +153,8 @@ def profile(
     _print(runs, place, as_json=as_json)
     if any(run.outcome is Outcome.INTERRUPTED for run in runs):
         raise Interrupted(f"interrupted; the finished repetitions are kept in {place}")
+    if len(runs) < processes:
+        raise MeasurementError(f"{len(runs)} of {processes} processes finished; they are kept in {place}")
 
 
 def show(

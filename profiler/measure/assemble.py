@@ -22,6 +22,7 @@ from tokprof.profiler.record import (
     Mark,
     Note,
     NoteLevel,
+    Outcome,
     Pass,
     PassKind,
     Phase,
@@ -236,6 +237,7 @@ def _notes_on_passes(request: Request, run: Run) -> list[Note]:
                 advice="a longer --time-limit, or fewer --new-tokens",
             )
         )
-    if request.process_index == 0 and len(run.passes) == 1 and len(request.passes) > 1:
+    interrupted = run.outcome is Outcome.INTERRUPTED
+    if interrupted and request.process_index == 0 and len(run.passes) == 1 and len(request.passes) > 1:
         notes.append(Note(code="passes-missing", message="the run ended before the passes after the clean one"))
     return notes

@@ -39,6 +39,7 @@ def profile(
     """Measure one cell in ``process_count`` fresh processes and write the run folder ``out``.
 
     Returns the runs in the order of their processes; after Ctrl-C the finished part, with outcome ``INTERRUPTED``.
+    Where a process after the first fails, those before it are returned and kept, the last of them with a note.
 
     Raises
     ------
@@ -58,6 +59,12 @@ def profile(
                     raise error if isinstance(error, Interrupted) else Interrupted(NOTHING_KEPT) from error
                 shutil.rmtree(place)
                 runs[-1] = _interrupted(runs[-1], folder / f"process-{index - 1:02d}")
+                break
+            except MeasurementError as error:
+                if not runs:
+                    raise
+                shutil.rmtree(place)
+                runs[-1] = _last_of_fewer(runs[-1], folder / f"process-{index - 1:02d}", process_count, error)
                 break
             runs.append(run)
             if run.outcome is Outcome.INTERRUPTED:
@@ -93,6 +100,19 @@ def _measure_once(request: Request, folder: Path, report: Report) -> Run:
 def _interrupted(run: Run, folder: Path) -> Run:
     """Mark a run that is written already, because Ctrl-C came after its last repetition."""
     run = replace(run, outcome=Outcome.INTERRUPTED)
+    save_run(run, folder)
+    return run
+
+
+def _last_of_fewer(run: Run, folder: Path, wanted_count: int, error: MeasurementError) -> Run:
+    """Note on a run that is written already that the process after it failed."""
+    finished = run.process_index + 1
+    note = Note(
+        code="process-failed",
+        message=f"process {finished + 1} failed, so {finished} of {wanted_count} are all there is: {error}",
+        advice="an interval over fewer processes is wider; measure again for all of them",
+    )
+    run = replace(run, notes=(*run.notes, note))
     save_run(run, folder)
     return run
 

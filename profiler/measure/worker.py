@@ -8,12 +8,12 @@ import gc
 import signal
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -57,6 +57,9 @@ from tokprof.profiler.record import (
 )
 from tokprof.profiler.sensors.marker import clock_marker
 
+if TYPE_CHECKING:
+    from tokprof.models.loading import ModelSpec
+
 
 def measure(request: Request, folder: Path, channel: Channel) -> None:
     """Load the model, run the passes, and save the raw run and the profiler's trace into ``folder``."""
@@ -80,21 +83,22 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
             batch_size=request.batch_size,
             end_ids=loaded.end_ids,
         )
-        run = _passes(request, folder, channel, loaded, prompt, engine, device, swapped)
+        run = _passes(request, spec, folder, channel, loaded, prompt, engine, swapped)
     channel.send("stage", "saving")
     _save(run, folder)
 
 
 def _passes(
     request: Request,
+    spec: "ModelSpec",
     folder: Path,
     channel: Channel,
     loaded: Any,
     prompt: Any,
     engine: TransformersEngine,
-    device: str,
     swapped: Note | None,
 ) -> Run:
+    device = spec.device
     clock: Clock = CudaClock(device) if device.startswith("cuda") else HostClock()
     work = Workload(mode=request.mode, new_token_count=request.new_token_count)
     tokenizer = loaded.tokenizer
@@ -120,6 +124,21 @@ def _passes(
         Interrupts.check()
         channel.send("progress", "clean", count=state.count, total=request.limits.repetition_count)
 
+    def energy_pass() -> list[Pass]:
+        window_ns = channel.ask("energy")
+        return [] if window_ns is None else [_energy_pass(int(window_ns), channel, engine, clock, work, spans)]
+
+    def kernel_pass() -> list[Pass]:
+        nonlocal profiler
+        channel.send("stage", "kernels")
+        profiler, made = _kernel_pass(request, engine, clock, work, spans, device)
+        return [made]
+
+    later: dict[PassKind, Callable[[], list[Pass]]] = {
+        PassKind.ENERGY: energy_pass,
+        PassKind.KERNELS: kernel_pass,
+        PassKind.STACKS: lambda: _stack_passes(request, channel, engine, clock, work, spans),
+    }
     clean: CleanPass | None = None
     profiler: Any = None
     try:
@@ -130,14 +149,10 @@ def _passes(
         passes.append(Pass(kind=PassKind.CLEAN, repetition_count=count, start_ns=started, end_ns=time.monotonic_ns()))
         interrupted = clean.stop.rule is StopRule.INTERRUPTED
         if not interrupted:
-            if PassKind.ENERGY in request.passes and (window_ns := channel.ask("energy")) is not None:
-                passes.append(_energy_pass(int(window_ns), channel, engine, clock, work, spans))
-            if PassKind.KERNELS in request.passes:
-                channel.send("stage", "kernels")
-                profiler, made = _kernel_pass(request, engine, clock, work, spans, device)
-                passes.append(made)
-            if PassKind.STACKS in request.passes:
-                passes += _stack_passes(request, channel, engine, clock, work, spans)
+            for kind in [kind for kind in later if kind in request.passes]:
+                made, failure = _attempt(kind, later[kind], spec)
+                passes += made
+                notes += failure
             Interrupts.check()
     except KeyboardInterrupt:
         if clean is None:
@@ -168,6 +183,28 @@ def _passes(
 
 
 # ------------------------------------------------------------------------------------------------------------ passes
+
+
+def _attempt(kind: PassKind, make: Callable[[], list[Pass]], spec: "ModelSpec") -> tuple[list[Pass], list[Note]]:
+    """Run a pass after the clean one; if it fails, what is finished stays, and a note says why this is absent."""
+    try:
+        with out_of_memory_explained(spec):
+            return make(), []
+    except Exception as error:  # whatever the model or a library raises: the clean pass is not its to throw away
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Only now, without the error, is the memory of the frames that it went through free again.
+    gc.collect()
+    if spec.device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+    return [], [
+        Note(
+            code="pass-failed",
+            message=f"the {kind} pass failed, so what it measures is absent: {words}",
+            advice="the other passes are not touched by it",
+        )
+    ]
 
 
 def _energy_pass(

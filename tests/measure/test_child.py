@@ -1,12 +1,30 @@
-"""The measured process: which device it takes, and what it says when memory runs out."""
+"""The measured process: which device it takes, what it says when memory runs out, what it keeps when a pass fails."""
+
+import gc
+import signal
+from dataclasses import replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from tokprof.profiler.errors import MeasurementError  # noqa: E402
+from tokprof.profiler.measure import supervisor, worker  # noqa: E402
 from tokprof.profiler.measure.child import choose_device, model_spec, out_of_memory_explained  # noqa: E402
-from tokprof.profiler.measure.request import Request  # noqa: E402
+from tokprof.profiler.measure.request import RAW_FOLDER, Request  # noqa: E402
+from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
+from tokprof.profiler.record import Outcome, PassKind, Phase  # noqa: E402
+from tokprof.profiler.store import load_run, load_runs, save_run  # noqa: E402
+
+TINY = Request(
+    model="tiny-llama",
+    weights="random",
+    device="cpu",
+    prompt_token_count=16,
+    new_token_count=4,
+    stack_time_s=0.0,
+    limits=StopLimits(repetition_count=2),
+)
 
 
 @pytest.fixture
@@ -48,3 +66,84 @@ def test_out_of_memory_on_a_gpu_tells_of_the_gpus_memory(monkeypatch):
         out_of_memory_explained(model_spec(request, choose_device(request.device))),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Supervisor:
+    """The other end of the measured process's pipes: has every instrument, and an energy window of a millisecond."""
+
+    def send(self, *_, **__):
+        pass
+
+    def ask(self, what, detail=""):
+        del detail
+        return "1000000" if what == "energy" else "yes"
+
+
+@pytest.fixture
+def measure(tmp_path):
+    """Measure in this process, and give back what measuring takes of it."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def once(request=TINY):
+        worker.measure(request, tmp_path, Supervisor())
+        return load_run(tmp_path / RAW_FOLDER)
+
+    yield once
+    signal.signal(signal.SIGINT, before)
+    gc.enable()
+    gc.unfreeze()
+
+
+def out_of_memory(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+
+@pytest.mark.parametrize(
+    ("name", "failed"),
+    [("measure_energy", PassKind.ENERGY), ("profiled", PassKind.KERNELS), ("clock_marker", PassKind.STACKS)],
+)
+def test_a_later_pass_that_fails_costs_only_itself(measure, monkeypatch, name, failed):
+    monkeypatch.setattr(worker, name, out_of_memory)
+    run = measure()
+    assert run.outcome is Outcome.COMPLETE
+    assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False)) == 2 * 3
+    assert {made.kind for made in run.passes} == set(PassKind) - {failed}
+    (note,) = [note for note in run.notes if note.code == "pass-failed"]
+    assert note.message.startswith(f"the {failed} pass failed, so what it measures is absent: out of memory with tiny")
+
+
+def test_a_clean_pass_that_fails_leaves_nothing(measure, monkeypatch, tmp_path):
+    monkeypatch.setattr(worker, "measure_clean", out_of_memory)
+    with pytest.raises(MeasurementError, match="out of memory with tiny-llama"):
+        measure()
+    assert not (tmp_path / RAW_FOLDER).exists()
+
+
+def test_a_process_that_fails_leaves_those_before_it(measure, monkeypatch, tmp_path):
+    finished = measure(replace(TINY, passes=(PassKind.CLEAN,)))
+
+    def once(request, folder, _report):
+        if request.process_index == 2:
+            raise MeasurementError("the measured process was killed")
+        run = replace(finished, process_index=request.process_index)
+        save_run(run, folder)
+        return run
+
+    monkeypatch.setattr(supervisor, "_measure_once", once)
+    place = tmp_path / "run"
+    assert len(supervisor.profile(TINY, place, process_count=5)) == 2
+    first, second = load_runs(place)
+    assert not [note for note in first.notes if note.code == "process-failed"]
+    (note,) = [note for note in second.notes if note.code == "process-failed"]
+    assert note.message == "process 3 failed, so 2 of 5 are all there is: the measured process was killed"
+    assert sorted(path.name for path in place.iterdir()) == ["process-00", "process-01", "study.json"]
+
+
+def test_a_first_process_that_fails_leaves_nothing(monkeypatch, tmp_path):
+    def fail(*_):
+        raise MeasurementError("the measured process was killed")
+
+    monkeypatch.setattr(supervisor, "_measure_once", fail)
+    with pytest.raises(MeasurementError, match="was killed"):
+        supervisor.profile(TINY, tmp_path / "run", process_count=5)
+    assert list(tmp_path.iterdir()) == []
