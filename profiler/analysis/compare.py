@@ -238,6 +238,9 @@ def _pairs(
             )
         )
         pairs = [(steps_a[0], steps_b[0])]
+    if not pairs and steps_a and steps_b:
+        has = [", ".join(step.title for step in steps) for steps in (steps_a, steps_b)]
+        notes.append(Note(code="phases-apart", message=f"A has {has[0]}, B has {has[1]}, and no phase is in both"))
     for side, own, other in (("A", steps_a, steps_b), ("B", steps_b, steps_a)):
         alone = [s.title for s in own if s.phase not in {t.phase for t in other}]
         if alone and pairs and len(own) > 1:

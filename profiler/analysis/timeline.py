@@ -1,5 +1,6 @@
 """What happened in a trace: pure functions from its timeline to sums, gaps and queues."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.record import Array, EventKind, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
 from tokprof.profiler.trace.steps import Timeline, step_spans, typical_steps
+
+ALIKE = 0.5  # of the kernel names of two traces: with fewer in common they are not ranks of one job
+_LAUNCH = re.compile(r"^(cuda|hip|cu)\w*Launch")
+_VENDORS = ((r"^hip|^Cijk_|gfx9|_MI3\d\d", "AMD"), (r"^cuda|^cu[A-Z]|sm\d\d_|^volta_|^ampere_|cutlass", "NVIDIA"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,7 @@ class RankTotal:
     """One trace of a folder of ranks in short, to see who waits for whom."""
 
     file: str
-    rank: int
+    rank: int | None  # as the trace says; None where it does not
     span_ms: float
     busy_ms: float
     collective_ms: float  # the union of communication kernels: on the rank that comes last it is the shortest
@@ -141,11 +146,13 @@ def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 
     With the ``run`` it belongs to, the typical steps are put to the times of the clean pass; all else stays as traced.
     """
     work = line.work
-    steps, notes = typical_steps(trace, line=line), trace.notes
+    steps, notes = typical_steps(trace, line=line), (*trace.notes, *_missing_work(trace, line))
     if run is not None:
         steps, said = at_clean_times([steps], [run])
         notes = (*notes, *said)
-    span_ns = int(work.end_ns.max() - work.start_ns.min()) if len(work) else 0
+    begins = step_spans(line)[0]  # on a CPU a step begins with its call, before its first operator
+    first_ns = min([int(work.start_ns[0]), *begins.tolist()[:1]]) if len(work) else 0
+    span_ns = int(work.end_ns.max()) - first_ns if len(work) else 0
     busy_ns = union_ns(work.start_ns, work.end_ns)
     queue = queue_lengths(line.launched_ns, work.start_ns) if not line.on_cpu else None
     return Analysis(
@@ -198,7 +205,7 @@ def rank_total(trace: Trace, line: Timeline, file: str) -> RankTotal:
     steps = typical_steps(trace, line=line)
     return RankTotal(
         file=file,
-        rank=trace.threads[0].rank if trace.threads else 0,
+        rank=_rank(trace),
         span_ms=int(work.end_ns.max() - work.start_ns.min()) / 1e6 if len(work) else 0.0,
         busy_ms=union_ns(work.start_ns, work.end_ns) / 1e6,
         collective_ms=union_ns(work.start_ns[collective], work.end_ns[collective]) / 1e6,
@@ -206,17 +213,102 @@ def rank_total(trace: Trace, line: Timeline, file: str) -> RankTotal:
     )
 
 
-def device_name(trace: Trace) -> str:
-    """Return the name of the device the work ran on, from the trace's own properties."""
+def _rank(trace: Trace) -> int | None:
     import json
 
-    listed = dict(trace.properties).get("deviceProperties")
-    if not listed:
-        return "CPU" if not len(trace.device) else "unknown device"
-    used = set(np.unique(trace.device.device).tolist())
-    entries = [e for e in json.loads(listed) if isinstance(e, dict)]
-    names = [str(e.get("name")) for e in entries if e.get("id") in used] or [str(e.get("name")) for e in entries[:1]]
-    return ", ".join(dict.fromkeys(names)) or "unknown device"
+    info = json.loads(dict(trace.properties).get("distributedInfo", "null"))
+    rank = info.get("rank") if isinstance(info, dict) else None
+    return rank if isinstance(rank, int) else None
+
+
+def rank_notes(ranks: Sequence[RankTotal], used: Sequence[frozenset[str]]) -> tuple[Note, ...]:
+    """Say where the traces of a folder do not look like the ranks of one job; ``used`` are each one's kernel names."""
+    notes = []
+    for rank, names in zip(ranks[1:], used[1:], strict=True):
+        everything = used[0] | names
+        shared = len(used[0] & names) / len(everything) if everything else 1.0
+        if shared < ALIKE:
+            notes.append(
+                Note(
+                    code="ranks-unlike",
+                    message=f"{rank.file} and {ranks[0].file} share {shared:.0%} of their kernel names: "
+                    "they do not look like ranks of one job",
+                    advice="give a folder that holds one job's ranks alone, or `tokprof compare` the two",
+                )
+            )
+    numbers = [rank.rank for rank in ranks if rank.rank is not None]
+    if len(set(numbers)) < len(numbers):
+        twice = sorted({n for n in numbers if numbers.count(n) > 1})
+        files = ", ".join(rank.file for rank in ranks if rank.rank in twice)
+        notes.append(Note(code="ranks-twice", message=f"more than one file says it is the same rank: {files}"))
+    for rank in ranks:
+        named = re.search(r"rank[-_]?(\d+)", rank.file, re.IGNORECASE)
+        if named and rank.rank is not None and int(named[1]) != rank.rank:
+            notes.append(
+                Note(code="rank-named", message=f"{rank.file} says inside that it is rank {rank.rank}: that is taken")
+            )
+    return tuple(notes)
+
+
+def device_name(trace: Trace) -> str:
+    """Return the name of the device the work ran on: by the trace's own properties, else the vendor by its calls."""
+    import json
+
+    listed = json.loads(dict(trace.properties).get("deviceProperties", "[]"))
+    named = [e for e in listed if isinstance(e, dict) and e.get("name")] if isinstance(listed, list) else []
+    every = ", ".join(dict.fromkeys(str(e["name"]) for e in named))
+    if not len(trace.device):
+        if not _lacks_device(trace):
+            return "CPU"
+        return f"{every}, of whose work nothing is in the file" if every else "CPU, as far as the file goes"
+    used = np.unique(trace.device.device).tolist()  # a list: an identifier in the file may be anything
+    names = [str(e["name"]) for e in named if e.get("id") in used] or [str(e["name"]) for e in named[:1]]
+    return ", ".join(dict.fromkeys(names)) or _vendor(trace)
+
+
+def _vendor(trace: Trace) -> str:
+    """Tell the vendor of a device that the trace does not name by the names of calls and kernels."""
+    calls = np.unique(trace.host.name[trace.host.kind == EventKind.RUNTIME])
+    words = [trace.host.names[code] for code in calls]
+    words += [trace.device.names[code] for code in np.unique(trace.device.name)]
+    for pattern, vendor in _VENDORS:
+        if any(re.search(pattern, word) for word in words):
+            return f"a device of {vendor}, by its calls and kernels"
+    return "unknown device"
+
+
+def launch_count(trace: Trace) -> int:
+    """Return how many calls of the host launched device work, whether that is in the trace or not."""
+    launches = [code for code, name in enumerate(trace.host.names) if _LAUNCH.search(name)]
+    return int(((trace.host.kind == EventKind.RUNTIME) & np.isin(trace.host.name, launches)).sum())
+
+
+def _lacks_device(trace: Trace) -> bool:
+    """Say whether a trace without device work had some: it was launched, or the file breaks off before it."""
+    return launch_count(trace) > 0 or any(note.code == "trace-truncated" for note in trace.notes)
+
+
+def _missing_work(trace: Trace, line: Timeline) -> tuple[Note, ...]:
+    """Say what a trace does not hold although it should."""
+    if line.on_cpu and _lacks_device(trace):
+        launches = launch_count(trace)
+        why = f"the host launched work {launches:,} times" if launches else "the file breaks off early"
+        return (
+            Note(
+                code="device-missing",
+                message=f"{why}, and no work of a device is in it: all times here are the host's own in its operators",
+                advice="record it anew with the profiler's CUDA activity on, and let the export end",
+            ),
+        )
+    if not len(line.work):
+        return (
+            Note(
+                code="no-kernels",
+                message="the trace holds neither device work nor operators that compute",
+                advice="record it with the profiler's activities on",
+            ),
+        )
+    return ()
 
 
 def queue_lengths(launched_ns: Array, start_ns: Array) -> Array:

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError
+from tokprof.profiler.errors import InputError, TokprofError
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.runs import Recording
     from tokprof.profiler.record import Note, TimelineDiff
+    from tokprof.profiler.trace.steps import Timeline
 
 Categories = Annotated[Path | None, typer.Option(help="TOML file of your own rule tables, tried before tokprof's.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the same as data.")]
+
+
+NOTHING = ("no-kernels", "phases-apart", "phase-not-clean")  # notes that say why there is nothing to compare
 
 
 class Grouping(StrEnum):
@@ -39,7 +43,8 @@ def analyze(
     from dataclasses import replace
 
     from tokprof.profiler.analysis.timeline import analyze as analyze_timeline
-    from tokprof.profiler.analysis.timeline import rank_total
+    from tokprof.profiler.analysis.timeline import rank_notes, rank_total
+    from tokprof.profiler.record import Note
     from tokprof.profiler.trace.categories import rules
     from tokprof.profiler.trace.reader import read_trace, trace_files
     from tokprof.profiler.trace.steps import kernel_events, timeline
@@ -50,12 +55,22 @@ def analyze(
     line = timeline(content, table)
     analysis = analyze_timeline(content, line, run=recording.run, top=top)
     files = trace_files(trace)
+    if not len(content.host) and not len(content.device):
+        raise InputError(f"{files[0]}: holds nothing that took time ({content.counts.total} events), so nothing to say")
     if len(files) > 1 and recording.run is None:
-        totals = [rank_total(content, line, files[0].name)]
+        totals, used, said = [rank_total(content, line, files[0].name)], [_used_names(line)], []
         for file in files[1:]:
-            other = read_trace(file)
-            totals.append(rank_total(other, timeline(other, table), file.name))
-        analysis = replace(analysis, ranks=tuple(totals))
+            try:
+                other = read_trace(file)
+            except TokprofError as error:
+                said.append(Note(code="rank-unreadable", message=f"left out: {error}"))
+                continue
+            of = timeline(other, table)
+            totals.append(rank_total(other, of, file.name))
+            used.append(_used_names(of))
+        said += rank_notes(totals, used)
+        totals.sort(key=lambda total: (total.rank is None, total.rank or 0))
+        analysis = replace(analysis, ranks=tuple(totals), notes=(*analysis.notes, *said))
     if parquet is not None:
         from tokprof.profiler.errors import writing
         from tokprof.profiler.store import write_table
@@ -77,7 +92,10 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another.")],
     by: Annotated[Grouping, typer.Option(help="What one line of the ledger stands for.")] = Grouping.CATEGORY,
     top: Annotated[int, typer.Option(help="Lines of each ledger.", min=1)] = 12,
-    html: Annotated[Path | None, typer.Option(help="Where to write the page; default compare.html.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the page; default compare.html, which is never replaced unasked."),
+    ] = None,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write the page.")] = True,
     trace: Annotated[
         Path | None,
@@ -94,6 +112,7 @@ def compare(
     from tokprof.profiler.trace.categories import rules
 
     place = html or Path("compare.html")
+    in_the_way = html is None and place.exists() and not force
     for option, wanted in (("--html", html if page else None), ("--trace", trace)):
         if wanted is not None and wanted.exists() and not force:
             raise InputError(f"{wanted} exists already; choose another {option} or pass --force to replace it")
@@ -108,7 +127,11 @@ def compare(
         from tokprof.profiler.report.timeline_text import print_comparison
 
         print_comparison(diff, open_console(), by=by, top=top)
-    if page:
+    if not diff.phases:
+        raise InputError(f"nothing is compared: {'; '.join(n.message for n in diff.notes if n.code in NOTHING)}")
+    if page and in_the_way:
+        typer.echo(f"\nno page: {place} is there already; --force replaces it, --html names another", err=as_json)
+    elif page:
         from tokprof.profiler.report.compare_html import write_compare_page
 
         write_compare_page(diff, place)
@@ -125,13 +148,17 @@ def compare(
             typer.echo(f"as one trace: {trace}")
 
 
+def _used_names(line: "Timeline") -> frozenset[str]:
+    return frozenset(line.work.names[code] for code in set(line.work.name.tolist()))
+
+
 def _recordings(path: Path) -> "list[Recording]":
     """Return the trace of a file, or the trace of each process of a run folder with its run."""
     from dataclasses import replace
 
     from tokprof.profiler.analysis.runs import Recording
     from tokprof.profiler.record import Note
-    from tokprof.profiler.store import is_run_folder, load_runs, run_folders
+    from tokprof.profiler.store import TRACE_FILE, is_run_folder, load_runs, run_folders
     from tokprof.profiler.trace.reader import read_trace, trace_files
 
     if is_run_folder(path):
@@ -146,6 +173,12 @@ def _recordings(path: Path) -> "list[Recording]":
             advice="name another of its files to see that",
         )
         trace = replace(trace, notes=(*trace.notes, others))
+    if path.is_dir() and files[0].name != TRACE_FILE:
+        beside = sorted(file for file in path.iterdir() if file.name.endswith((".json", ".json.gz")))
+        strange = [file.name for file in beside if file not in files]
+        if strange:
+            left = Note(code="rank-unreadable", message=f"left out, for they are no traces: {', '.join(strange)}")
+            trace = replace(trace, notes=(*trace.notes, left))
     return [Recording(trace=trace)]
 
 

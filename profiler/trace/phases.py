@@ -14,9 +14,9 @@ import numpy as np
 from tokprof.profiler.record import Array, DeviceEvents, EventKind, HostEvents, Phase, Trace
 from tokprof.profiler.trace.repeats import repeating_block
 
-STEP_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d+)(?:,step=(\d+))?")
+STEP_LABEL = re.compile(r"tokprof\.(prefill|decode)#rep=(-?\d{1,9})(?:,step=(\d{1,9}))?")
 _SGLANG = re.compile(r"step\[(\w+)")
-_VLLM = re.compile(r"execute_(?:\d+_)?context_(\d+)\(.*\)_generation_(\d+)\(")
+_VLLM = re.compile(r"execute_(?:\d+_)?context_(\d{1,9})\(.*\)_generation_(\d{1,9})\(")
 _PROFILER_STEP = re.compile(r"ProfilerStep#?\d+")
 _TRAINING = re.compile(r"backward|_bwd|_bw_|wgrad|_grad_|optimizer|adam|multi_tensor_apply", re.IGNORECASE)
 # What only decoding runs: attention over a cache in parts, products with one row, the choice of a token.
@@ -60,8 +60,12 @@ def find_steps(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps:
     for reader in (_own, _sglang, _vllm, _worded, _profiler_steps):
         found = reader(trace, work, launched_ns)
         if found is not None:
-            return found
-    return _periodic(work) or _whole(work)
+            break
+    found = found or _periodic(work) or _whole(work)
+    if any(note.code == "trace-truncated" for note in trace.notes):
+        evidence = f"{found.evidence}; the trace breaks off, perhaps inside one"
+        found = replace(found, evidence=evidence, confidence=0.5 * found.confidence)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------- annotations

@@ -1,6 +1,8 @@
 """What a trace adds up to: unions of intervals by stream, gaps by cause and owner, a step folded into its layers."""
 
+import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +70,56 @@ def test_idle_time_and_work_outside_the_steps_is_told(tmp_path):
     assert (outside.kernel_count, outside.early_count, outside.busy_ms) == (1, 1, 0.010)
     assert (outside.idle_ms, outside.longest_idle_ms, outside.longest_idle_at_ms) == (0.489, 0.489, 0.010)
     assert analysis_of(tmp_path, [*launched("a", 500, 510, 2), label(498, 525)]).outside is None
+
+
+def test_a_step_adds_up_to_its_residual():
+    from tokprof.profiler.analysis.timeline import _step_total
+
+    samples = np.array([[5.0, 1, 9], [1, 5, 9], [1, 1, 9]])  # medians 1, 1, 9 of steps that took 15, 15 and 11
+    step = replace(a_step(["a", "b", "c"], [-1] * 3, [1.0, 1, 9], samples=samples), wall_ns=15.0, busy_ns=15.0)
+    total = _step_total(step, 9)
+    assert (total.kernel_ms, total.idle_ms, total.overlap_ms) == (11e-6, 0, 0)
+    assert total.residual_ms == pytest.approx(4e-6)
+
+
+@pytest.mark.parametrize(
+    ("properties", "calls", "kernels", "name"),
+    [
+        ({"deviceProperties": [{"id": 0, "name": "The GPU"}]}, [], ["gemm"], "The GPU"),
+        ({"deviceProperties": [{"id": 0, "name": ""}]}, [], ["Cijk_Alik"], "a device of AMD, by its calls and kernels"),
+        ({}, ["hipLaunchKernel"], ["gemm"], "a device of AMD, by its calls and kernels"),
+        ({}, ["cudaLaunchKernel"], ["gemm"], "a device of NVIDIA, by its calls and kernels"),
+        ({}, [], ["gemm"], "unknown device"),
+        ({"deviceProperties": [{"id": 0, "name": "The GPU"}]}, ["cudaLaunchKernel"], [],
+         "The GPU, of whose work nothing is in the file"),
+        ({"deviceProperties": [{"id": 0, "name": "The GPU"}]}, [], [], "CPU"),
+    ],
+)  # fmt: skip
+def test_the_device_is_named_as_far_as_the_trace_tells(tmp_path, properties, calls, kernels, name):
+    events = [work(kernel, 10 * n, 10 * n + 5, 7) for n, kernel in enumerate(kernels)]
+    host = {"ph": "X", "pid": 1, "tid": 1, "ts": 1, "dur": 1}
+    events += [host | {"cat": "cuda_runtime", "name": call} for call in calls]
+    events.append(host | {"cat": "cpu_op", "name": "aten::mm"})
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({**properties, "traceEvents": events}))
+    trace = read_trace(path)
+    analysis = analyze(trace, timeline(trace))
+    assert analysis.device == name
+    assert ("device-missing" in {note.code for note in analysis.notes}) is ("nothing is in the file" in name)
+
+
+def test_a_trace_that_breaks_off_before_its_kernels_says_so(real_traces, tmp_path):
+    content = gzip.decompress((real_traces / "h100_qwen1.5-0.5b_prefill.json.gz").read_bytes())
+    path = tmp_path / "cut.json"
+    path.write_bytes(content[: len(content) // 2])
+    trace = read_trace(path)
+    analysis = analyze(trace, timeline(trace))
+    assert analysis.device == "CPU, as far as the file goes"
+    assert {"trace-truncated", "device-missing"} <= {note.code for note in analysis.notes}
+    (step,) = analysis.steps
+    assert step.wall_ms <= analysis.span_ms  # the step begins with its call
+    assert step.confidence < 0.5
+    assert "breaks off" in step.evidence
 
 
 def test_the_launch_queue_counts_what_was_launched_and_had_not_started():
@@ -169,6 +221,9 @@ def test_real_traces_add_up(real_traces, name):
         assert sum(line.gap_ms for line in step.lines) == pytest.approx(sum(gap.gap_ms for gap in step.gaps))
         if step.sampled_step_count == 1:
             assert step.wall_ms == pytest.approx(step.busy_ms + sum(gap.gap_ms for gap in step.gaps))
+            assert step.residual_ms == pytest.approx(0, abs=1e-9)
+        parts = step.kernel_ms + step.idle_ms - step.overlap_ms + step.residual_ms
+        assert step.wall_ms == pytest.approx(parts)
 
 
 def test_the_silence_before_a_real_step_is_told(real_traces):

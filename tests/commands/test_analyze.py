@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 
 from tokprof.profiler.cli import main
 from tokprof.profiler.record import KernelEvents
+from tokprof.profiler.report.timeline_text import shortened
 from tokprof.profiler.store import read_table
 
 LAYER = ("void rms_norm_kernel(x)", "sm90_xmma_gemm_tn", "flash_fwd_splitkv_kernel", "my_secret_kernel")
@@ -21,7 +23,10 @@ def tokprof(*arguments, folder, columns=100):
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("COLUMNS", str(columns))
+        if columns is None:
+            patch.delenv("COLUMNS", raising=False)
+        else:
+            patch.setenv("COLUMNS", str(columns))
         patch.setattr(sys, "argv", ["tokprof", *map(str, arguments)])
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()
@@ -197,7 +202,7 @@ def test_compare_names_what_got_slower_and_writes_the_page(tmp_path):
     assert "The decode step of B is 11.2% slower" in done.stdout
     assert "attention +0.040 ms" in " ".join(done.stdout.split())
     line = next(line for line in done.stdout.splitlines() if line.startswith("attention"))
-    assert line.split()[2:6] == ["0.084", "0.124", "+0.040", "·"]
+    assert line.split()[2:6] == ["0.080", "0.120", "+0.040", "·"]  # their own time, without the gaps
     assert "effect" in line
     assert "over the steps of one process a side" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
@@ -243,6 +248,93 @@ def test_a_folder_of_ranks_says_which_is_shown(tmp_path):
     assert [rank["file"] for rank in ranks] == ["rank0.json", "rank1.json", "rank10.json"]
     assert [rank["step_ms"] for rank in ranks] == sorted(rank["step_ms"] for rank in ranks)
     assert ranks[2]["step_ms"] - ranks[0]["step_ms"] == pytest.approx(4 * 10 * 20e-3)
+
+
+def test_a_folder_of_ranks_hides_nothing(tmp_path):
+    def with_rank(path, rank):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({"distributedInfo": {"rank": rank, "world_size": 4}, **content}))
+
+    with_rank(write_trace(tmp_path / "rank0.json"), 3)
+    with_rank(write_trace(tmp_path / "rank1.json", names=("other_a", "other_b")), 0)
+    (tmp_path / "rank2.json").write_text("junk")
+    (tmp_path / "rank3.json").write_text('{"traceEvents": [{"ph": "X", "na')
+    done = tokprof("analyze", ".", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert [(rank["rank"], rank["file"]) for rank in content["ranks"]] == [(0, "rank1.json"), (3, "rank0.json")]
+    notes = " ".join(note["message"] for note in content["notes"])
+    assert "no traces: rank2.json" in notes
+    assert "left out: rank3.json" in notes
+    assert "rank1.json and rank0.json share 14% of their kernel names" in notes
+    assert "rank0.json says inside that it is rank 3" in notes
+    text = tokprof("analyze", ".", folder=tmp_path).stdout
+    assert text.index("collectives") < text.index("steps share this sequence")
+
+
+@pytest.mark.parametrize("events", [[], [{"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "x"}}]])
+def test_a_trace_of_nothing_is_refused(tmp_path, events):
+    (tmp_path / "t.json").write_text(json.dumps({"traceEvents": events}))
+    done = tokprof("analyze", "t.json", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"tokprof: t.json: holds nothing that took time ({len(events)} events), so nothing to say\n"
+
+
+def test_comparing_what_has_nothing_in_common_is_an_error(tmp_path):
+    write_trace(tmp_path / "a.json")
+    (tmp_path / "empty.json").write_text('{"traceEvents": []}')
+    done = tokprof("compare", "a.json", "empty.json", folder=tmp_path)
+    assert done.returncode == 2
+    assert "nothing is compared: B's trace holds neither device work nor operators" in done.stderr
+    both = json.loads((tmp_path / "a.json").read_text())["traceEvents"]
+    first = next(event for event in both if "execute" in event["name"])
+    first["name"] = "execute_4_context_4(4)_generation_0(0)"
+    (tmp_path / "both.json").write_text(json.dumps({"traceEvents": both}))
+    bare = [event for event in both if event["cat"] != "user_annotation"][: 3 * 17]
+    (tmp_path / "bare.json").write_text(json.dumps({"traceEvents": bare}))
+    done = tokprof("compare", "both.json", "bare.json", folder=tmp_path)
+    assert done.returncode == 2
+    apart = "A has prefill, decode, B has the whole time line as one step, and no phase is in both"
+    assert done.stderr == f"tokprof: nothing is compared: {apart}\n"
+    assert not (tmp_path / "compare.html").exists()
+
+
+def test_a_page_that_is_there_is_not_replaced_unasked(tmp_path):
+    write_trace(tmp_path / "a.json")
+    place = tmp_path / "compare.html"
+    place.write_text("mine")
+    done = tokprof("compare", "a.json", "a.json", folder=tmp_path)
+    assert done.returncode == 0
+    assert "no page: compare.html is there already; --force replaces it" in done.stdout
+    assert place.read_text() == "mine"
+    assert tokprof("compare", "a.json", "a.json", "--force", folder=tmp_path).returncode == 0
+    assert "<!doctype html>" in place.read_text()
+
+
+@pytest.mark.parametrize("columns", [80, 100, None])
+@pytest.mark.parametrize("by", ["category", "kernel"])
+def test_tables_cut_no_number(real_traces, tmp_path, columns, by):
+    h100, mi300 = (real_traces / f"{name}_qwen1.5-0.5b_prefill.json.gz" for name in ("h100", "mi300x"))
+    analysis = tokprof("analyze", h100, folder=tmp_path, columns=columns).stdout
+    ledger = tokprof("compare", h100, mi300, "--no-page", "--by", by, folder=tmp_path, columns=columns).stdout
+    width = columns or 140
+    for text in (analysis, ledger):
+        assert max(len(line) for line in text.splitlines() if "json.gz" not in line) <= width
+    rows = [line for line in analysis.splitlines() if re.match(r"\s*24 ×", line)]
+    assert len(rows) == 15
+    assert all(re.search(r"\d\.\d\d +\d\.\d{3} +\d\.\d{3}$", line.rstrip()) for line in rows)
+    assert re.search(r"sum +31\.905 +29\.744 +-1\.761", ledger)
+
+
+def test_alike_names_are_cut_where_they_differ():
+    begin = "void at::native::elementwise_kernel<128, 4, " + "x" * 60
+    names = [f"{begin}Add>(int)", f"{begin}Multiply>(int)", "short"]
+    cut = shortened(names, 30)
+    assert [len(name) <= 30 for name in cut] == [True] * 3
+    assert len(set(cut)) == 3
+    assert "Add" in cut[0]
+    assert "Multiply" in cut[1]
+    assert shortened(["/a/very/long/path/model.py(3): f"], 20, from_end=True) == ["…path/model.py(3): f"]
 
 
 def test_compare_writes_both_as_one_trace_where_asked(tmp_path):
