@@ -26,7 +26,6 @@ from tokprof.profiler.record import (
     Run,
     Spans,
     Stop,
-    codes_of,
 )
 
 TOP_COUNT = 5
@@ -275,8 +274,8 @@ def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, 
     for run in runs:
         if run.kernels is None:
             continue
-        kernels = run.kernels.select(run.kernels.phase == codes_of(phase))
         profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        kernels = _kernels_of(run.kernels, profiled)
         if not len(profiled) or not len(kernels):
             continue
         span_ns = matching_clean_ns(run.spans, profiled) if cuda else float(profiled.duration_ns.sum())
@@ -316,8 +315,9 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
     for run in runs:
         if run.kernels is None:
             continue
-        kernels = run.kernels.select(run.kernels.phase == codes_of(phase))
-        span_count += len(run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False))
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        kernels = _kernels_of(run.kernels, profiled)
+        span_count += len(profiled)
         sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
         counts = np.bincount(kernels.name, minlength=len(kernels.names))
         for code in np.flatnonzero(counts):
@@ -338,6 +338,13 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
         )
         for name, value in time_ns.most_common(count)
     )
+
+
+def _kernels_of(kernels: KernelEvents, spans: Spans) -> KernelEvents:
+    """Return the kernels of the given steps alone: those of a step that does not count do not count either."""
+    # Repetitions and steps are 32-bit, so one integer holds both.
+    wanted, own = (table.repetition.astype(np.int64) << 32 | table.step for table in (spans, kernels))
+    return kernels.select(np.isin(own, wanted))
 
 
 def _clean_scale(runs: Sequence[Run], phase: Phase) -> float | None:

@@ -197,6 +197,18 @@ def test_the_heaviest_kernels_are_per_step():
     assert second.share == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_kernels_of_steps_after_the_end_do_not_count(device):
+    def ended(spans):
+        return replace(spans, mark=np.where(spans.step > 2, Mark.OVERRUN, 0))
+
+    clean, profiled = ended(spans_of(2)), spans_of(2, kind=2, start_ns=10**12)
+    run = run_of(Spans.concatenate([clean, ended(profiled)]), device=device, kernels=kernels_in(profiled))
+    assert kernel_busy_share([run], Phase.DECODE)[0] == pytest.approx(0.5)
+    first = heaviest_kernels([run], Phase.DECODE)[0]
+    assert (first.count_per_span, first.time_us_per_span) == (1.0, pytest.approx(1000.0))
+
+
 def test_slowdown_compares_the_same_steps():
     short = spans_of(1, steps=2, kind=2)
     assert matching_clean_ns(spans_of(3, steps=4), short) == pytest.approx(short.duration_ns.sum())
