@@ -187,7 +187,7 @@ class Spans(Columns):
     repetition: Array = column(np.int32)
     phase: Array = column(np.int8, vocabulary=Phase)
     step: Array = column(np.int32)  # 0 for prefill; 1, 2, ... for the decode steps
-    token_count: Array = column(np.int32)  # tokens the step computed, over the whole batch
+    token_count: Array = column(np.int32)  # computed for sequences that had not ended, over the whole batch
     context_token_count: Array = column(np.int32)  # tokens in each sequence's KV cache before the step
     byte_count: Array | None = column(np.int32, optional=True)  # UTF-8 bytes those tokens stand for; no tokenizer: none
     host_start_ns: Array = column(np.int64)

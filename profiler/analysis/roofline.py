@@ -8,6 +8,7 @@ the last cache is not asked of the memory: a floor is what no implementation in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -212,7 +213,8 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
     """Return the cost of every step of the first clean repetition of a phase."""
     if run.model.shape is None:
         return []
-    shape = ModelShape(**run.model.shape)  # type: ignore[arg-type] - msgspec read the fields as their own types
+    sizes: dict[str, Any] = run.model.shape
+    shape = ModelShape(**sizes)
     spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
     if not len(spans):
         return []
@@ -221,7 +223,8 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
         step_cost(
             shape,
             batch_size=run.cell.batch_size,
-            token_count=tokens // run.cell.batch_size,
+            # A decode step computes the whole batch, also for sequences that have ended and count no token.
+            token_count=1 if phase is Phase.DECODE else tokens // run.cell.batch_size,
             context_token_count=context,
             dtype=run.model.dtype,
         )

@@ -18,6 +18,7 @@ from tokprof.models.engine import Engine
 from tokprof.profiler.measure.clocks import Clock, Instants
 from tokprof.profiler.measure.stopping import StopLimits, StopState
 from tokprof.profiler.record import (
+    Array,
     ClockAlignment,
     DecodeMode,
     Mark,
@@ -152,6 +153,7 @@ class SpanBuilder:
     byte_count: Callable[[Sequence[int]], list[int]] | None = None  # UTF-8 bytes of each token
     prompt_byte_count: int | None = None
     forced_ids: Sequence[int] = ()
+    end_ids: Sequence[int] = ()
     alignments: list[ClockAlignment] = field(default_factory=list)
     _rows: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -160,10 +162,11 @@ class SpanBuilder:
         instants = result.instants
         batch = self.engine.batch_size
         count = len(instants.host_ns) - 1
+        live = self._live(result, work, count)
         steps = np.arange(count)
         marks = np.where(steps >= result.wanted_count, mark | Mark.OVERRUN, mark)
         context = np.where(steps == 0, 0, self.engine.prompt_token_count + steps - 1)
-        tokens = np.where(steps == 0, self.engine.prompt_token_count * batch, batch)
+        tokens = np.where(steps == 0, self.engine.prompt_token_count * batch, live.sum(axis=0))
         self._append(
             pass_kind=np.full(count, codes_of(pass_kind)),
             repetition=np.full(count, repetition),
@@ -171,7 +174,7 @@ class SpanBuilder:
             step=steps,
             token_count=tokens,
             context_token_count=context,
-            byte_count=self._bytes(result, work, count),
+            byte_count=self._bytes(result, work, live),
             host_start_ns=instants.host_ns[:-1],
             host_end_ns=instants.host_ns[1:],
             device_start_ns=None if instants.device_ns is None else instants.device_ns[:-1],
@@ -211,15 +214,27 @@ class SpanBuilder:
             for name, values in columns.items():
                 self._rows.setdefault(name, []).append(values)
 
-    def _bytes(self, result: Repetition, work: Workload, count: int) -> Any:
+    def _live(self, result: Repetition, work: Workload, count: int) -> Array:
+        """Tell which sequences still ran in which span, shape (batch, count); the token that ends one is its last.
+
+        A batch runs on until all have ended, and what it computes for those that have is nobody's token.
+        """
+        live = np.ones((self.engine.batch_size, count), dtype=bool)
+        if work.mode is not DecodeMode.TEACHER_FORCED and count > 1:
+            ended = np.isin(np.array(result.sampled_ids)[:, : count - 1], list(self.end_ids))
+            live[:, 1:] = ~np.logical_or.accumulate(ended, axis=1)
+        return live
+
+    def _bytes(self, result: Repetition, work: Workload, live: Array) -> Any:
         """Bytes that each span's tokens stand for: the prompt's, then those of the token each step leads to."""
         if self.byte_count is None or self.prompt_byte_count is None:
             return None
+        count = live.shape[1]
         rows = result.sampled_ids
         if work.mode is DecodeMode.TEACHER_FORCED:
             rows = [list(self.forced_ids[:count])] * self.engine.batch_size
         sizes = np.array([self.byte_count(row) for row in rows], dtype=np.int64)
-        per_step = sizes.sum(axis=0)[:count]
+        per_step = np.where(live, sizes[:, :count], 0).sum(axis=0)
         return np.concatenate([[self.prompt_byte_count * self.engine.batch_size], per_step[1:]])
 
 

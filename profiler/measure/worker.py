@@ -107,6 +107,7 @@ def _passes(
         byte_count=None if tokenizer is None else tokenizer.byte_counts,
         prompt_byte_count=prompt.byte_count,
         forced_ids=prompt.continuation_ids,
+        end_ids=loaded.end_ids,
     )
     passes: list[Pass] = []
     notes: list[Note] = list(_notes_on(swapped, request))

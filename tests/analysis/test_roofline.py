@@ -212,6 +212,16 @@ def test_without_calibration_or_shape_there_is_no_floor_and_a_note_says_why():
     assert "no-floor" in {n.code for n in unknown.notes}
 
 
+def test_a_step_costs_its_whole_batch_also_when_a_sequence_has_ended():
+    def floor_ms(token_count):
+        run = run_of()
+        run = replace(run, cell=replace(run.cell, batch_size=4), spans=replace(run.spans, token_count=token_count))
+        decode = summarize([run], fingerprint="f", calibration=calibrated()).phases[1]
+        return decode.roofline.floor_ms
+
+    assert floor_ms([32, 4, 1] * 2) == floor_ms([32, 4, 4] * 2) > 0
+
+
 def test_a_time_below_its_floor_is_told():
     summary = summarize([run_of(step_ns=1000)], fingerprint="f", calibration=calibrated())
     assert [n.message.split()[0] for n in summary.notes if n.code == "below-floor"] == ["decode"]

@@ -188,6 +188,25 @@ def test_natural_mode_stops_at_the_end_of_the_sequences_and_marks_late_steps():
     assert len(table.of(marked=False)) == 3
 
 
+@pytest.mark.parametrize("mode", [DecodeMode.NATURAL, DecodeMode.GENERATE])
+def test_tokens_after_a_sequence_has_ended_are_nobodys(mode):
+    diary = Diary(end_after=4)
+    spans = builder(diary, end_ids=[2, 13])  # of the sequences 0 1 2 3 and 10 11 12 13
+    measure_clean(
+        diary, HostClock(diary.tell_ns), work(4, mode), spans, StopLimits(repetition_count=1), warm_up_count=0
+    )
+    table = spans.build()
+    assert table.token_count.tolist() == [14, 2, 2, 1]  # the first sequence ends with its third token
+    assert table.byte_count.tolist() == [40, 2 + 2, 3 + 3, 4]
+
+
+def test_an_end_inside_a_given_continuation_ends_nothing():
+    diary = Diary()
+    spans = builder(diary, end_ids=[1, 11], forced_ids=[1, 1, 1, 1])
+    measure_clean(diary, HostClock(diary.tell_ns), work(), spans, StopLimits(repetition_count=1), warm_up_count=0)
+    assert spans.build().token_count.tolist() == [14, 2, 2, 2]
+
+
 def test_generate_splits_phases_at_the_second_forward():
     diary = Diary()
     spans = builder(diary)
