@@ -93,6 +93,8 @@ def tune(
     if out.name in ("", ".."):
         raise InputError(f"--out {out}: names no new folder")
     todo = [job for job in jobs if not _refused(*job, resume=resume, force=force)]
+    if resume and len(todo) == len(jobs) and not any(_checkpoint_of(place).exists() for _, place in jobs):
+        raise InputError(f"--resume: there is no unfinished run ({_checkpoint_of(out)}); leave --resume out to begin")
     device = _device(device)
     records = []
     for one, place in jobs:
