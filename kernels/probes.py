@@ -7,6 +7,7 @@ torch's operators are the library; on a GPU the vendor's library stands beside T
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ _MB = 2**20
 _SWEEP_BYTES = tuple(n * _MB for n in (1, 4, 16, 64, 256, 1024))
 _CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]  # short attempts, of which one meets no other program
 _SAMPLE_S = 0.002  # a sample is so long at least, by repetition, so that neither clock nor call counts
+_CUDA_PRODUCT_SIZES = (2048, 4096, 8192)
 _SLOW_S = 0.5  # a product that takes longer is not tried in a larger size
 
 
@@ -67,10 +69,15 @@ def _cpu_timer(call: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter_ns() - started) / 1e9
 
 
-def _cuda_timer(call: Callable[[], object], repeats: int) -> float:
+def _event_pair() -> tuple[Any, Any]:
     import torch
 
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    make: Any = torch.cuda.Event  # untyped in torch
+    return make(enable_timing=True), make(enable_timing=True)
+
+
+def _cuda_timer(call: Callable[[], object], repeats: int) -> float:
+    begin, end = _event_pair()
     begin.record()
     for _ in range(repeats):
         call()
@@ -113,7 +120,7 @@ def _products(
                 a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
                 out = torch.empty_like(a)
                 flops = 2.0 * size**3
-                samples = _rates(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), flops, timer, s)  # type: ignore[misc]
+                samples = _rates(partial(torch.mm, a, b, out=out), flops, timer, s)
                 method = f"torch.mm of {size} x {size} matrices"
                 yield Reading(name="matrix product", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
                 if flops / max(samples) > _SLOW_S / 8:  # the next size takes eight times as long
@@ -141,7 +148,7 @@ def _cpu_probes(seconds: float) -> Iterator[Reading]:
         matrix = source.view(-1, width // 4)
         ways: dict[str, Callable[[], object]] = {
             "torch.sum": source.sum,
-            "a row times a matrix": lambda m=matrix: torch.nn.functional.linear(row, m),  # type: ignore[misc]
+            "a row times a matrix": partial(torch.nn.functional.linear, row, matrix),
         }
         for method, call in ways.items():
             samples = _rates(call, size, timer, seconds)
@@ -175,19 +182,19 @@ def _cuda_probes(device: str, seconds: float) -> Iterator[Reading]:
     import torch
 
     with torch.cuda.device(device):
-        yield from _cuda_launches()
+        yield from _cuda_launches(device)
         yield from _cuda_memory(device, seconds)
         dtypes = ("bfloat16", "float16", "tf32", "float32")
-        yield from _products(device, dtypes, (2048, 4096, 8192), _cuda_timer, seconds)
+        yield from _products(device, dtypes, _CUDA_PRODUCT_SIZES, _cuda_timer, seconds)
         yield from _triton_products(device, seconds)
         yield from _cuda_clock(device)
 
 
-def _cuda_launches(count: int = 200) -> Iterator[Reading]:
+def _cuda_launches(device: str, count: int = 200) -> Iterator[Reading]:
     """Launch the smallest kernel: alone until it is done, back to back, and nothing at all between two events."""
     import torch
 
-    one = torch.ones(1, device="cuda")
+    one = torch.ones(1, device=device)
     for _ in range(20):
         one.add_(1)
     torch.cuda.synchronize()
@@ -201,7 +208,7 @@ def _cuda_launches(count: int = 200) -> Iterator[Reading]:
     yield Reading(name="launch latency", unit="s", samples=tuple(latencies), method=method)
     issued, ran = [], []
     for _ in range(20):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin, end = _event_pair()
         started = time.perf_counter_ns()
         begin.record()
         for _ in range(count):
@@ -213,7 +220,7 @@ def _cuda_launches(count: int = 200) -> Iterator[Reading]:
     method = f"{count} add_ of one element back to back"
     yield Reading(name="launch interval, host", unit="s", samples=tuple(issued), method=method)
     yield Reading(name="launch interval, device", unit="s", samples=tuple(ran), method=method)
-    pairs = [tuple(torch.cuda.Event(enable_timing=True) for _ in range(2)) for _ in range(count)]
+    pairs = [_event_pair() for _ in range(count)]
     for begin, end in pairs:
         begin.record()
         end.record()
@@ -233,7 +240,7 @@ def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
         source = torch.ones(size // 4, device=device)
         out = probe_kernels.read(source)
         ways: dict[str, Callable[[], object]] = {
-            "Triton": lambda s=source, o=out: probe_kernels.read(s, o),  # type: ignore[misc]
+            "Triton": partial(probe_kernels.read, source, out),
             "torch.sum": source.sum,
         }
         for method, call in ways.items():
@@ -252,7 +259,7 @@ def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
     staged = torch.empty_like(host, device=device)
     for method, origin in (("pinned", host.pin_memory()), ("pageable", host)):
         byte_count = origin.numel() * 4
-        call = lambda o=origin: staged.copy_(o, non_blocking=True)  # noqa: E731 - one of two calls of a loop
+        call = partial(staged.copy_, origin, non_blocking=True)
         samples = _rates(call, byte_count, _cuda_timer, seconds)
         yield Reading(name="host to device", unit="B/s", samples=samples, method=method, working_set_bytes=byte_count)
 
@@ -262,14 +269,14 @@ def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
 
     from tokprof.kernels import probe_kernels
 
-    size = 4096
+    size = _CUDA_PRODUCT_SIZES[1]
     for dtype in ("bfloat16", "float16"):
         a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
         out = torch.empty_like(a)
         for tile in probe_kernels.PRODUCT_TILES:
             try:
                 samples = _rates(
-                    lambda a=a, b=b, o=out, t=tile: probe_kernels.product(a, b, o, t),  # type: ignore[misc]
+                    partial(probe_kernels.product, a, b, out, tile),
                     2.0 * size**3,
                     _cuda_timer,
                     seconds / 2,
@@ -288,7 +295,8 @@ def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
 
     from tokprof.kernels import probe_kernels
 
-    a = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
+    size = _CUDA_PRODUCT_SIZES[1]
+    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     read = torch.zeros(count, 3, dtype=torch.int64, device=device)
     out = torch.empty_like(a)
     for row in read:

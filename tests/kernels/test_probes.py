@@ -1,5 +1,6 @@
-"""The probes' kernels: right by Triton's interpreter, compiled for three generations of devices; the CPU's own probes."""
+"""The probes: their kernels by Triton's interpreter and compiled for three generations of devices, and their paths."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,8 @@ torch.manual_seed(int(sys.argv[1]))
 nan = float("nan")
 for count in (1, 4096, 32768, 100_001):
     x = torch.randn(count)
-    torch.testing.assert_close(probe_kernels.read(x, torch.full((-(-count // 32768),), nan)).sum(), x.sum(), rtol=1e-4, atol=1e-3)
+    parts = probe_kernels.read(x, torch.full((-(-count // 32768),), nan))
+    torch.testing.assert_close(parts.sum(), x.sum(), rtol=1e-4, atol=1e-3)
     y = torch.full((count + 5,), nan)
     probe_kernels.copy(x, y)
     assert torch.equal(y[:count], x) and y[count:].isnan().all()
@@ -31,6 +33,53 @@ for rows, inner, columns in ((1, 3, 2), (70, 33, 129), (128, 64, 64)):
         assert ((out.double() - exact).norm() / exact.norm()) < bound, (dtype, rows)
 print("right")
 """
+
+
+# CUDA's events and memory are played by stand-ins, kernels by Triton's interpreter, all small: the path, not a figure.
+ON_STAND_INS = """
+import contextlib, json, time
+import torch
+from tokprof.kernels import probe_kernels, probes
+
+class Event:
+    def __init__(self, enable_timing):
+        assert enable_timing
+    def record(self):
+        self.at = time.perf_counter()
+    def synchronize(self):
+        pass
+    def elapsed_time(self, end):
+        return (end.at - self.at) * 1e3 + 1e-6
+
+torch.cuda.Event = Event
+torch.cuda.synchronize = lambda: None
+torch.cuda.device = lambda device: contextlib.nullcontext()
+torch.cuda.mem_get_info = lambda device: (2**22, 2**23)
+torch.Tensor.pin_memory = lambda self: self
+probe_kernels.clock = lambda out: out.copy_(torch.tensor([30_000, 20_000, 5]))
+probe_kernels.PRODUCT_TILES = ((16, 16, 16, 4, 2),)
+probes._SWEEP_BYTES = (2**18, 2**19, 2**25)
+probes._CUDA_PRODUCT_SIZES = (16, 32)
+print(json.dumps([[r.name, r.method, r.dtype, r.unit, min(r.samples), r.working_set_bytes]
+                  for r in probes._cuda_probes("cpu", 0.001)]))
+"""
+
+
+def test_the_probes_of_a_gpu_run_through_on_stand_ins():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", ON_STAND_INS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    readings = json.loads(done.stdout)
+    assert {name for name, *_ in readings} == {
+        "launch latency", "launch interval, host", "launch interval, device", "event resolution", "memory read",
+        "memory copy", "host to device", "matrix product", "matrix product, Triton", "SM clock",
+    }  # fmt: skip
+    assert all(least > 0 for *_, least, _ in readings)
+    assert {size for name, *_, size in readings if name == "memory read"} == {2**18, 2**19}  # an eighth of what is free
+    assert {dtype for name, _, dtype, *_ in readings if name == "matrix product"} == {
+        "bfloat16", "float16", "tf32", "float32",
+    }  # fmt: skip
+    assert [least for name, *_, least, _ in readings if name == "SM clock"] == [1.5e9]
 
 
 def test_reading_copying_and_multiplying_are_right_by_the_interpreter():
