@@ -715,6 +715,14 @@ class LedgerLine:
     verdict: str = "one sample"  # "effect", "noise", "inconclusive", "doubtful" (see PhaseDiff), or "one sample"
 
     @property
+    def finding(self) -> str:
+        """The verdict in words: where most of an effect is idle time before the kernels, that is said."""
+        if self.verdict == "one sample":
+            return ""
+        gaps = self.verdict == "effect" and abs(self.gap_effect_ns) > 0.5 * abs(self.difference_ns)
+        return "effect, in gaps" if gaps else self.verdict
+
+    @property
     def difference_ns(self) -> float:
         """The line's whole difference."""
         return self.count_effect_ns + self.duration_effect_ns + self.kernel_set_effect_ns + self.gap_effect_ns

@@ -17,6 +17,13 @@
     if (size >= 1e3) return sign + (us / 1e3).toFixed(3) + " ms";
     return sign + us.toFixed(size >= 100 ? 1 : 2) + " µs";
   };
+  // In a table and in the waterfall all is in one unit, so that numbers can be compared by their looks.
+  const inMs = () => phase.longest >= 1000;
+  const unit = () => (inMs() ? "ms" : "µs");
+  const figure = (us, signed) => {
+    const value = inMs() ? us / 1e3 : us, text = Math.abs(value).toLocaleString("en", { minimumFractionDigits: inMs() ? 3 : 2, maximumFractionDigits: inMs() ? 3 : 2 });
+    return (value < 0 && /[1-9]/.test(text) ? "-" : signed && value > 0 ? "+" : "") + text;
+  };
   const colour = word => data.colours[word] || data.colours.other;
   // chosen: line of the ledger; kernel, hover: { side, row }
   const state = { phase: 0, by: "category", sort: ["change", true], chosen: null, kernel: null, hover: null, from: 0, to: 1 };
@@ -59,7 +66,7 @@
   function factsOf(side) {
     const steps = side.steps === 1 ? "one step" : side.sampled === side.steps ? "typical of " + side.steps + " steps"
       : "typical of " + side.sampled + " alike among " + side.steps + " steps";
-    return time(side.wall) + ", " + side.start.length + " kernels, " + steps + " by " + side.evidence;
+    return time(side.wall) + ", " + side.start.length + " kernels, " + (side.time_of || steps) + ", by " + side.evidence;
   }
 
   // ------------------------------------------------------------------------------------------------------ waterfall
@@ -77,7 +84,7 @@
     for (const [, change] of shown) levels.push(levels[levels.length - 1] + change);
     let low = Math.min(...levels, phase.b.wall), high = Math.max(...levels, phase.b.wall);
     const room = high - low || high || 1;
-    low = low > 1.5 * room ? low - 0.35 * room : 0; // a long common part is cut off, and said
+    low = low > 40 * room ? low - 0.35 * room : 0; // only where nothing else would be seen; and said
     const percent = us => 100 * (us - low) / (high - low || 1) + "%";
     const row = (name, from, to, text, className, action) => {
       const box = make(action ? "button" : "div", undefined, "step " + className), track = make("div", undefined, "track");
@@ -91,12 +98,12 @@
       if (action) box.onclick = action;
       return box;
     };
-    const total = (name, us) => row(name, low, us, time(us), "total");
-    const rows = shown.map(([name, change], i) => row(name, levels[i], levels[i + 1], time(change, true),
+    const total = (name, us) => row(name, low, us, figure(us) + " " + unit(), "total");
+    const rows = shown.map(([name, change], i) => row(name, levels[i], levels[i + 1], figure(change, true) + " " + unit(),
       change > 0 ? "worse" : "better", actionFor(name)));
     $("waterfall").replaceChildren(total("A", phase.a.wall), ...rows, total("B", phase.b.wall));
     $("waterfall").className = low > 0 ? "cut" : "";
-    $("cut").textContent = low > 0 ? "the axis begins at " + time(low) : "";
+    $("cut").textContent = low > 0 ? "bars begin at " + time(low) + ": A and B are nearly as long as each other" : "";
   }
 
   function actionFor(name) {
@@ -237,7 +244,7 @@
         last = a0;
       }
       if (state.chosen !== null && !chosen) continue;
-      ribbon(pen, a, b, h.aBottom, h.bTop, 0.28);
+      ribbon(pen, a, b, h.aBottom, h.bTop, 0.5);
     }
   }
 
@@ -356,15 +363,16 @@
 
   // ---------------------------------------------------------------------------------------------------------- ledger
   const COLUMNS = [
-    ["key", "", ""], ["a", "A", "kernels and the gaps before them, in one step of A"], ["b", "B", "the same in B"],
-    ["change", "change", "B less A: count, duration, only in one and gaps together"],
+    ["key", "", ""], ["a", "A", "the kernels' own time in one step of A"], ["b", "B", "the same in B"],
+    ["change", "change", "count, duration, new/gone and gaps together"],
     ["count", "count", "because kernels ran more or less often"], ["duration", "duration", "because they took longer or shorter"],
-    ["set", "only in one", "kernels that the other side does not have"], ["gap", "gaps", "idle time before them"],
-    ["counts", "kernels A → B", "how many in one step"], ["verdict", "", "95 % interval of the change, where there are repetitions"]];
+    ["set", "new/gone", "kernels of a kind that only one side has"], ["gap", "gaps", "idle time right before them"],
+    ["counts", "kernels A → B", "how many in one step"], ["verdict", "finding", "with the half-width of the change's 95 % interval, where there are repetitions"]];
+  const WITH_UNIT = ["a", "b", "change"];
   const EFFECTS = ["change", "count", "duration", "set", "gap"];
   const changeOf = (line, name) => {
     const quiet = Math.abs(line[name]) < phase.longest * 1e-5;
-    return make("td", quiet ? "·" : time(line[name], true), quiet || line.verdict === "noise" ? "still" : line[name] > 0 ? "worse" : "better");
+    return make("td", quiet ? "·" : figure(line[name], true), quiet || line.verdict === "noise" ? "still" : line[name] > 0 ? "worse" : "better");
   };
 
   function fillLedger() {
@@ -377,7 +385,7 @@
     });
     const head = make("tr");
     for (const [name, title, help] of COLUMNS) {
-      const cell = make("th", name === "key" ? state.by : title);
+      const cell = make("th", name === "key" ? state.by : WITH_UNIT.includes(name) ? title + " " + unit() : title);
       cell.scope = "col"; cell.tabIndex = 0; cell.dataset.column = name; cell.title = help;
       if (name === column) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const sort = () => sortBy(name, name === column ? !descending : name !== "key");
@@ -388,9 +396,9 @@
     $("ledger").tBodies[0].replaceChildren(...order.map(index => {
       const line = lines[index], row = make("tr", undefined, index === state.chosen ? "chosen" : "");
       const first = make("td", line.key); first.title = line.key;
-      row.append(first, make("td", time(line.a)), make("td", time(line.b)));
+      row.append(first, make("td", figure(line.a)), make("td", figure(line.b)));
       row.append(...EFFECTS.map(name => changeOf(line, name)));
-      const verdict = line.verdict === "one sample" ? "" : line.low === null ? line.verdict : line.verdict + " [" + time(line.low, true) + ", " + time(line.high, true) + "]";
+      const verdict = line.low === null ? line.verdict : line.verdict + " ± " + figure((line.high - line.low) / 2);
       row.append(make("td", line.counts[0] || line.counts[1] ? line.counts[0] + " → " + line.counts[1] : ""), make("td", verdict, "still"));
       row.tabIndex = 0;
       const choose = () => chooseLine(index === state.chosen ? null : index);
@@ -399,10 +407,10 @@
     }));
     const sum = Object.fromEntries(["a", "b", ...EFFECTS].map(name => [name, lines.reduce((s, line) => s + line[name], 0)]));
     const foot = make("tr");
-    foot.append(make("td", "sum"), make("td", time(sum.a)), make("td", time(sum.b)), ...EFFECTS.map(name => changeOf(sum, name)), make("td"), make("td"));
+    foot.append(make("td", "sum"), make("td", figure(sum.a)), make("td", figure(sum.b)), ...EFFECTS.map(name => changeOf(sum, name)), make("td"), make("td"));
     $("ledger").tFoot.replaceChildren(foot);
-    const residual = Math.abs(phase.residual) < 0.0005 ? "nothing" : time(phase.residual, true);
-    $("residual").textContent = "sums to " + time(phase.b.wall - phase.a.wall, true) + "; left unexplained: " + residual;
+    const residual = Math.abs(phase.residual) < 0.0005 ? "none" : figure(phase.residual, true) + " " + unit();
+    $("residual").textContent = "B less A: " + figure(phase.b.wall - phase.a.wall, true) + " " + unit() + " = sum and residual; residual: " + residual;
   }
 
   const sortBy = (column, descending) => { state.sort = [column, descending]; fillLedger(); };
@@ -557,7 +565,11 @@
     $("name-" + side).append(make("span", data[side].slice(0, cut)), make("b", data[side].slice(cut)));
   }
   $("headline").textContent = data.headline;
-  for (const note of data.notes) $("notes").append(make("p", (note.level === "warning" ? "! " : "· ") + note.message + (note.advice ? " → " + note.advice : "")));
+  for (const note of data.notes) {
+    const line = make("p", (note.level === "warning" ? "! " : "· ") + note.message);
+    if (note.advice) line.append(make("span", "→ " + note.advice, "advice"));
+    $("notes").append(line);
+  }
   if (!data.phases.length) {
     document.querySelectorAll("main section:not(#notes)").forEach(section => { section.hidden = true; });
     return;

@@ -89,6 +89,7 @@ def _side_data(step: TypicalStep) -> dict[str, Any]:
         "steps": step.step_count,
         "sampled": step.sampled_step_count,
         "evidence": step.evidence,
+        "time_of": step.time_of,
         "confidence": step.confidence,
         "start": [_micro(v) for v in kernels.start_ns.tolist()],
         "duration": [_micro(v) for v in kernels.duration_ns.tolist()],
@@ -121,8 +122,8 @@ def _line_data(line: Any) -> dict[str, Any]:
     return {
         "key": line.key,
         "counts": [line.a_count, line.b_count],
-        "a": _micro(line.a_ns + line.a_gap_ns),
-        "b": _micro(line.b_ns + line.b_gap_ns),
+        "a": _micro(line.a_ns),
+        "b": _micro(line.b_ns),
         "count": _micro(line.count_effect_ns),
         "duration": _micro(line.duration_effect_ns),
         "set": _micro(line.kernel_set_effect_ns),
@@ -130,7 +131,7 @@ def _line_data(line: Any) -> dict[str, Any]:
         "change": _micro(line.difference_ns),
         "low": None if line.low_ns is None else _micro(line.low_ns),
         "high": None if line.high_ns is None else _micro(line.high_ns),
-        "verdict": line.verdict,
+        "verdict": line.finding,
     }
 
 

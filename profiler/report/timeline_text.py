@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tokprof.profiler.analysis.compare import headline
 from tokprof.profiler.analysis.timeline import Analysis, GapTotal, Outside, StepTotal
+from tokprof.profiler.errors import visible
 from tokprof.profiler.record import LedgerLine, PhaseDiff, TimelineDiff
 from tokprof.profiler.report.text import notes_text, quantity
 
@@ -142,6 +143,7 @@ def shortened(names: Sequence[str], width: int, *, from_end: bool = False) -> li
     Of a longer one the beginning is kept and what comes where it begins to differ from others of the same beginning;
     ``from_end`` keeps the end, as of paths.
     """
+    names = list(map(visible, names))
     if from_end:
         return [name if len(name) <= width else f"…{name[len(name) - width + 1 :]}" for name in names]
     cut = {name: tidy if len(tidy := _tidy(name)) <= width else f"{tidy[: width - 1]}…" for name in names}
@@ -387,14 +389,11 @@ def _effects(line: LedgerLine) -> tuple[float, float, float, float]:
 
 
 def _cells(line: LedgerLine) -> list[str]:
-    verdict = "" if line.verdict == "one sample" else line.verdict
-    if verdict == "effect" and abs(line.gap_effect_ns) > 0.5 * abs(line.difference_ns):
-        verdict = "effect, gaps"
     return [
         f"{line.a_ns / 1e6:,.3f}",
         f"{line.b_ns / 1e6:,.3f}",
         _change(line.difference_ns),
         *map(_change, _effects(line)),
         "" if line.high_ns is None else f"{(line.high_ns - line.difference_ns) / 1e6:,.3f}",
-        verdict,
+        line.finding,
     ]

@@ -345,10 +345,60 @@ def test_the_ledger_sorts_and_sums(page):
     driver.find_element("css selector", "#ledger th[data-column=key]").click()
     assert column(0) == sorted(column(0), reverse=True)
     foot = driver.find_element("css selector", "#ledger tfoot").text
-    whole = driver.find_element("id", "residual").text.partition("sums to ")[2].partition(";")[0]
+    whole = driver.find_element("id", "residual").text.partition("B less A: ")[2].partition(" ms")[0]
     assert whole in foot
-    assert "left unexplained: nothing" in driver.find_element("id", "residual").text
-    assert "effect [" in driver.find_element("id", "ledger").text
+    assert driver.find_element("id", "residual").text.endswith("residual: none")
+    assert "effect ± 0." in driver.find_element("id", "ledger").text
+
+
+def test_the_ledger_is_whole_at_1280_pixels_and_in_one_unit(page):
+    big = 1000.0  # a step of seconds, with verdicts of every kind
+    step = a_step()
+    kernels = replace(step.kernels, duration_ns=step.kernels.duration_ns * big, gap_ns=step.kernels.gap_ns * big)
+    of = {f: getattr(step, f) * big for f in ("wall_ns", "busy_ns", "samples_ns", "gap_samples_ns", "wall_samples_ns")}
+    a = replace(step, kernels=kernels, **of)
+    b = replace(a, kernels=replace(kernels, duration_ns=kernels.duration_ns * 1.3), samples_ns=a.samples_ns * 1.3)
+    driver = page(a_diff(phases=(compare_steps(a, b),)))
+    driver.set_window_size(1280, 1400)
+    for by in ("category", "kernel", "operator"):
+        driver.execute_script(f"const s = document.getElementById('by'); s.value = '{by}'; s.onchange()")
+        room = driver.execute_script(
+            "const s = document.querySelector('.scroll'); return [s.scrollWidth, s.clientWidth]"
+        )
+        assert room[0] <= room[1]
+    cells = [cell.text for cell in driver.find_elements("css selector", "#ledger tbody td")]
+    assert not any(unit in cell for cell in cells for unit in (" ms", " µs"))
+    heads = [cell.text.rstrip(" ▼") for cell in driver.find_elements("css selector", "#ledger th")]
+    assert heads[1:4] == ["A ms", "B ms", "change ms"]
+
+
+def test_ledger_and_waterfall_mean_the_same_by_a_category(page):
+    driver = page(a_diff())
+    line = next(line for line in dict(a_diff().phases[1].ledgers)["category"] if line.key == "gemm")
+    row = driver.find_element("css selector", "#ledger tbody tr").text.split()
+    assert row[:3] == ["gemm", f"{line.a_ns / 1e6:.3f}", f"{line.b_ns / 1e6:.3f}"]
+    bar = driver.find_elements("css selector", "#waterfall .step")[1].text.split()
+    assert bar == ["gemm", f"{(line.b_ns - line.a_ns) / 1e6:+.3f}", "ms"]
+
+
+def test_a_difference_of_a_few_percent_looks_like_a_few_percent(page):
+    def lengths(slower):
+        driver = page(a_diff(phases=(compare_steps(a_step(), a_step(slower=slower)),)))
+        ends = driver.execute_script(
+            "return [...document.querySelectorAll('#waterfall i')].map(i => i.getBoundingClientRect().width)"
+        )
+        return ends[-1] / ends[0], driver.find_element("id", "cut").text
+
+    diff = compare_steps(a_step(), a_step(slower=1.08))
+    ratio, said = lengths(1.08)
+    assert ratio == pytest.approx(diff.b.wall_ns / diff.a.wall_ns, abs=0.005)
+    assert said == ""
+    assert "nearly as long" in lengths(1.005)[1]  # half a percent would not be seen
+
+
+def test_advice_stands_apart_from_its_note(page):
+    driver = page(a_diff(notes=(Note(code="n", message="something", advice="do this"),)))
+    assert driver.find_element("id", "notes").text.splitlines() == ["! something", "→ do this"]
 
 
 def test_phases_switch_and_counters_show(page):
