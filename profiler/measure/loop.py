@@ -323,23 +323,22 @@ def measure_energy(
 ) -> None:
     """Repeat each phase by itself until it has filled ``window_ns``, for a counter that moves slowly.
 
+    Only for teacher-forced work: the length of the other modes is not given, nor has the library's loop two phases.
     The decode steps of one window all start from a copy of the cache after prefill, so no prefill lies between them;
     only the copying does, and it is inside the window.
     """
-    forced = work.mode is DecodeMode.TEACHER_FORCED
 
     def prefill() -> int:
         engine.prefill()
         return engine.batch_size * engine.prompt_token_count
 
-    first = engine.prefill()
+    engine.prefill()
     engine.hold()
 
     def decode() -> int:
         engine.rewind()
-        token = first
         for step in range(1, work.new_token_count):
-            token = engine.decode(engine.forced(step - 1) if forced else token)
+            engine.decode(engine.forced(step - 1))
         return engine.batch_size * work.step_count
 
     for phase, once in ((Phase.PREFILL, prefill), (Phase.DECODE, decode)):

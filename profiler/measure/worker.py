@@ -127,7 +127,12 @@ def _passes(
 
     def energy_pass() -> list[Pass]:
         window_ns = channel.ask("energy")
-        return [] if window_ns is None else [_energy_pass(int(window_ns), channel, engine, clock, work, spans)]
+        if window_ns is None:
+            return []
+        if work.mode is not DecodeMode.TEACHER_FORCED:
+            notes.append(_energy_only_when_forced(work.mode))
+            return []
+        return [_energy_pass(int(window_ns), channel, engine, clock, work, spans)]
 
     def kernel_pass() -> list[Pass]:
         nonlocal profiler
@@ -227,6 +232,14 @@ def _energy_pass(
 
     measure_energy(engine, clock, work, spans, window_ns=window_ns, on_repetition=tell)
     return Pass(kind=PassKind.ENERGY, repetition_count=done, start_ns=started, end_ns=time.monotonic_ns())
+
+
+def _energy_only_when_forced(mode: DecodeMode) -> Note:
+    return Note(
+        code="energy-refused",
+        message=f"energy was not measured: its windows repeat a given number of steps, which {mode} mode does not have",
+        advice="profile the same in the teacher-forced mode for its energy",
+    )
 
 
 def _kernel_pass(

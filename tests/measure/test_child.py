@@ -13,7 +13,7 @@ from tokprof.profiler.measure import supervisor, worker  # noqa: E402
 from tokprof.profiler.measure.child import choose_device, model_spec, out_of_memory_explained  # noqa: E402
 from tokprof.profiler.measure.request import RAW_FOLDER, Request  # noqa: E402
 from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
-from tokprof.profiler.record import Outcome, PassKind, Phase  # noqa: E402
+from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Phase  # noqa: E402
 from tokprof.profiler.store import load_run, load_runs, save_run  # noqa: E402
 
 TINY = Request(
@@ -147,3 +147,12 @@ def test_a_first_process_that_fails_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(MeasurementError, match="was killed"):
         supervisor.profile(TINY, tmp_path / "run", process_count=5)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [DecodeMode.NATURAL, DecodeMode.GENERATE])
+def test_energy_is_refused_where_the_loop_would_be_another(measure, mode):
+    run = measure(replace(TINY, mode=mode, passes=(PassKind.CLEAN, PassKind.ENERGY)))
+    assert not len(run.spans.of(pass_kind=PassKind.ENERGY))
+    assert [made.kind for made in run.passes] == [PassKind.CLEAN]
+    (note,) = [note for note in run.notes if note.code == "energy-refused"]
+    assert f"which {mode} mode does not have" in note.message
