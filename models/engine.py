@@ -39,11 +39,11 @@ class Engine(Protocol):
     def rewind(self) -> None:
         """Bring the cache back to the copy that :meth:`hold` kept."""
 
+    def release(self) -> None:
+        """Free what :meth:`hold` kept."""
+
     def generate(self, new_token_count: int, on_forward: Callable[[], None]) -> int:
         """Run the library's own ``generate``; call ``on_forward`` before each forward; return the number of tokens."""
-
-    def synchronize(self) -> None:
-        """Wait until the device has finished everything issued so far."""
 
     def sampled_ids(self) -> list[list[int]]:
         """Return the tokens sampled since the last prefill, per sequence; synchronises."""
@@ -132,8 +132,13 @@ class TransformersEngine:
 
     def rewind(self) -> None:
         """Bring the cache back to the copy that :meth:`hold` kept."""
+        self._cache = None  # before the copy: two caches lie in memory at once, not three
         self._cache = copy.deepcopy(self._held)
         self._sampled = self._sampled[:1]
+
+    def release(self) -> None:
+        """Free what :meth:`hold` kept."""
+        self._held = None
 
     def generate(self, new_token_count: int, on_forward: Callable[[], None]) -> int:
         """See :meth:`Engine.generate`; greedy, and ended by end-of-sequence as users meet it."""
@@ -153,13 +158,6 @@ class TransformersEngine:
             handle.remove()
         self._sampled = list(ids[:, self.prompt_token_count :].split(1, dim=1))
         return len(self._sampled)
-
-    def synchronize(self) -> None:
-        """Wait until the device has finished everything issued so far."""
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize(self._device)
 
     def sampled_ids(self) -> list[list[int]]:
         """Return the tokens sampled since the last prefill, per sequence; synchronises."""

@@ -332,27 +332,29 @@ def measure_energy(
         engine.prefill()
         return engine.batch_size * engine.prompt_token_count
 
-    engine.prefill()
-    engine.hold()
-
     def decode() -> int:
         engine.rewind()
         for step in range(1, work.new_token_count):
             engine.decode(engine.forced(step - 1))
         return engine.batch_size * work.step_count
 
-    for phase, once in ((Phase.PREFILL, prefill), (Phase.DECODE, decode)):
-        if phase is Phase.DECODE and work.step_count == 0:
-            continue
-        repetition = 0
-        elapsed_ns = 0
-        while elapsed_ns < window_ns:
-            clock.begin(2)
-            clock.mark()
-            token_count = once()
-            clock.mark()
-            instants = clock.finish()
-            spans.add_window(instants, phase=phase, repetition=repetition, token_count=token_count)
-            elapsed_ns += int(instants.host_ns[-1] - instants.host_ns[0])
-            repetition += 1
-            on_repetition()
+    engine.prefill()
+    engine.hold()
+    try:
+        for phase, once in ((Phase.PREFILL, prefill), (Phase.DECODE, decode)):
+            if phase is Phase.DECODE and work.step_count == 0:
+                continue
+            repetition = 0
+            elapsed_ns = 0
+            while elapsed_ns < window_ns:
+                clock.begin(2)
+                clock.mark()
+                token_count = once()
+                clock.mark()
+                instants = clock.finish()
+                spans.add_window(instants, phase=phase, repetition=repetition, token_count=token_count)
+                elapsed_ns += int(instants.host_ns[-1] - instants.host_ns[0])
+                repetition += 1
+                on_repetition()
+    finally:
+        engine.release()

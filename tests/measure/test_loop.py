@@ -57,8 +57,8 @@ class Diary:
     def rewind(self):
         self.calls.append("rewind")
 
-    def synchronize(self):
-        self.calls.append("synchronize")
+    def release(self):
+        self.calls.append("release")
 
     def generate(self, new_token_count, on_forward):
         self.now_ns += 50  # the library's own set-up
@@ -268,3 +268,12 @@ def test_the_energy_pass_fills_its_window_with_one_phase_at_a_time():
     assert table.duration_ns.tolist() == [1000] * 3 + [300] * 9
     assert diary.calls.count("rewind") == 9
     assert diary.calls.count("hold") == 1
+    assert diary.calls[-1] == "release"
+
+
+def test_an_interrupted_energy_pass_keeps_no_copy_of_the_cache():
+    diary = Diary()
+    diary.fail_at_call = 1
+    with pytest.raises(KeyboardInterrupt):
+        measure_energy(diary, HostClock(diary.tell_ns), work(), builder(diary), window_ns=2500)
+    assert diary.calls[-1] == "release"

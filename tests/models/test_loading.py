@@ -1,8 +1,10 @@
 """Loading: random weights on the spot, folders, adapters, and every way it is refused."""
 
+import copy
 import json
 import shutil
 import sys
+import weakref
 
 import pytest
 
@@ -72,6 +74,31 @@ def test_a_rewound_cache_gives_the_same_steps_again(name):
         runs.append([int(engine.decode(engine.forced(i))) for i in range(3)])
     assert runs[0] == runs[1] == runs[2]
     assert len(engine.sampled_ids()[0]) == 4
+
+
+def test_rewinding_holds_two_caches_at_once_and_release_one(monkeypatch):
+    engine = TransformersEngine(tiny().model, list(range(20)), [5, 6, 7])
+    engine.prefill()
+    caches = [weakref.ref(engine._cache)]
+    copied = copy.deepcopy
+
+    def copy_counted(cache, *memo):
+        if memo:
+            return copied(cache, *memo)
+        alive.append(sum(ref() is not None for ref in caches))
+        made = copied(cache)
+        caches.append(weakref.ref(made))
+        return made
+
+    alive = []
+    monkeypatch.setattr(copy, "deepcopy", copy_counted)
+    engine.hold()
+    for _ in range(3):
+        engine.rewind()
+        engine.decode(engine.forced(0))
+    assert alive == [1, 1, 1, 1]  # whatever is copied, nothing but it is there
+    engine.release()
+    assert sum(ref() is not None for ref in caches) == 1
 
 
 def test_the_plain_loop_and_generate_give_the_same_tokens():
