@@ -17,7 +17,7 @@ from tokprof.profiler.commands.models import app as models
 from tokprof.profiler.commands.open import open_
 from tokprof.profiler.commands.profile import profile, show
 from tokprof.profiler.commands.tune import tune
-from tokprof.profiler.errors import Interrupted, TokprofError
+from tokprof.profiler.errors import Interrupted, TokprofError, visible
 
 app = typer.Typer(
     name="tokprof",
@@ -75,7 +75,7 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
         else:
-            words = " ".join(error.format_message().split()).rstrip(".")
+            words = visible(" ".join(error.format_message().split())).rstrip(".")
             path = error.ctx.command_path if error.ctx is not None else "tokprof"
             print(f"tokprof: {words}; see `{path} --help`", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -6,15 +6,30 @@ the value, and says the way out; the command line prints it and exits with ``exi
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: object) -> str:
+    """Return a foreign text (a path, a name from a trace) as it can be printed: what steers a terminal becomes visible.
+
+    That are control signs, marks that turn the direction of writing, and halves of a pair, such as stand for the bytes
+    of a file name that is not UTF-8.
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 class TokprofError(Exception):
     """A failure with a one-line message for the user; the command line exits with ``exit_code``."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class InputError(TokprofError):

@@ -161,7 +161,7 @@ _FLASH = re.compile(
     r"flash_fwd|fmha|FlashAttn|attn_fwd|_fwd_kernel|PagedAttention|paged_attention|pa_fwd", re.IGNORECASE
 )
 _MANGLED = re.compile(r"^_Z")
-_LENGTH = re.compile(r"(\d+)([A-Za-z_])")
+_LENGTH = re.compile(r"(\d{1,9})([A-Za-z_])")
 
 
 @functools.lru_cache(maxsize=65536)

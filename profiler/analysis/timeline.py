@@ -8,6 +8,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
+from tokprof.profiler.errors import visible
 from tokprof.profiler.record import Array, EventKind, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
 from tokprof.profiler.trace.steps import Timeline, step_spans, typical_steps
 
@@ -256,13 +257,13 @@ def device_name(trace: Trace) -> str:
 
     listed = json.loads(dict(trace.properties).get("deviceProperties", "[]"))
     named = [e for e in listed if isinstance(e, dict) and e.get("name")] if isinstance(listed, list) else []
-    every = ", ".join(dict.fromkeys(str(e["name"]) for e in named))
+    every = ", ".join(dict.fromkeys(visible(e["name"]) for e in named))
     if not len(trace.device):
         if not _lacks_device(trace):
             return "CPU"
         return f"{every}, of whose work nothing is in the file" if every else "CPU, as far as the file goes"
     used = np.unique(trace.device.device).tolist()  # a list: an identifier in the file may be anything
-    names = [str(e["name"]) for e in named if e.get("id") in used] or [str(e["name"]) for e in named[:1]]
+    names = [visible(e["name"]) for e in named if e.get("id") in used] or [visible(e["name"]) for e in named[:1]]
     return ", ".join(dict.fromkeys(names)) or _vendor(trace)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError, TokprofError
+from tokprof.profiler.errors import InputError, TokprofError, visible
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.runs import Recording
@@ -58,7 +58,7 @@ def analyze(
     if not len(content.host) and not len(content.device):
         raise InputError(f"{files[0]}: holds nothing that took time ({content.counts.total} events), so nothing to say")
     if len(files) > 1 and recording.run is None:
-        totals, used, said = [rank_total(content, line, files[0].name)], [_used_names(line)], []
+        totals, used, said = [rank_total(content, line, visible(files[0].name))], [_used_names(line)], []
         for file in files[1:]:
             try:
                 other = read_trace(file)
@@ -66,7 +66,7 @@ def analyze(
                 said.append(Note(code="rank-unreadable", message=f"left out: {error}"))
                 continue
             of = timeline(other, table)
-            totals.append(rank_total(other, of, file.name))
+            totals.append(rank_total(other, of, visible(file.name)))
             used.append(_used_names(of))
         said += rank_notes(totals, used)
         totals.sort(key=lambda total: (total.rank is None, total.rank or 0))
@@ -118,7 +118,7 @@ def compare(
             raise InputError(f"{wanted} exists already; choose another {option} or pass --force to replace it")
     table = rules(categories)
     sides = _recordings(a), _recordings(b)
-    diff = compare_traces(*sides, a_name=str(a), b_name=str(b), table=table)
+    diff = compare_traces(*sides, a_name=visible(a), b_name=visible(b), table=table)
     diff = replace(diff, notes=(*_unlike(*sides), *diff.notes))
     if as_json:
         _print_json(_as_data(diff))
@@ -130,22 +130,26 @@ def compare(
     if not diff.phases:
         raise InputError(f"nothing is compared: {'; '.join(n.message for n in diff.notes if n.code in NOTHING)}")
     if page and in_the_way:
-        typer.echo(f"\nno page: {place} is there already; --force replaces it, --html names another", err=as_json)
+        typer.echo(
+            f"\nno page: {visible(place)} is there already; --force replaces it, --html names another", err=as_json
+        )
     elif page:
         from tokprof.profiler.report.compare_html import write_compare_page
 
         write_compare_page(diff, place)
         if not as_json:
-            typer.echo(f"\nside by side: {place}\nin Perfetto:  tokprof open {a} {b}")
+            typer.echo(f"\nside by side: {visible(place)}\nin Perfetto:  tokprof open {visible(a)} {visible(b)}")
     if trace is not None:
         from tokprof.profiler.errors import new_file
         from tokprof.profiler.trace.merge import write_merged_trace
 
-        merged = [(f"{side}: {path}", both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)]
+        merged = [
+            (visible(f"{side}: {path}"), both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)
+        ]
         with new_file(trace, "--trace") as temporary:
             write_merged_trace(merged, temporary)
         if not as_json:
-            typer.echo(f"as one trace: {trace}")
+            typer.echo(f"as one trace: {visible(trace)}")
 
 
 def _used_names(line: "Timeline") -> frozenset[str]:
@@ -169,7 +173,7 @@ def _recordings(path: Path) -> "list[Recording]":
     if len(files) > 1:
         others = Note(
             code="one-of-several",
-            message=f"{path} holds {len(files)} traces; this is {files[0].name}",
+            message=visible(f"{path} holds {len(files)} traces; this is {files[0].name}"),
             advice="name another of its files to see that",
         )
         trace = replace(trace, notes=(*trace.notes, others))
@@ -177,7 +181,9 @@ def _recordings(path: Path) -> "list[Recording]":
         beside = sorted(file for file in path.iterdir() if file.name.endswith((".json", ".json.gz")))
         strange = [file.name for file in beside if file not in files]
         if strange:
-            left = Note(code="rank-unreadable", message=f"left out, for they are no traces: {', '.join(strange)}")
+            left = Note(
+                code="rank-unreadable", message=visible(f"left out, for they are no traces: {', '.join(strange)}")
+            )
             trace = replace(trace, notes=(*trace.notes, left))
     return [Recording(trace=trace)]
 

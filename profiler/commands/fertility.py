@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError
+from tokprof.profiler.errors import InputError, visible
 
 if TYPE_CHECKING:
     from tokprof.models.pull import Progress
@@ -77,13 +77,12 @@ def fertility(
         data = {"headlines": headlines(report), **msgspec.to_builtins(report)}
         typer.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
     else:
-        from rich.console import Console
-
         from tokprof.profiler.report.fertility_text import print_fertility
+        from tokprof.profiler.report.text import open_console
 
-        print_fertility(report, Console())
+        print_fertility(report, open_console())
         if html is not None:
-            typer.echo(f"\nas a picture: {html}")
+            typer.echo(f"\nas a picture: {visible(html)}")
 
 
 def _words(listed: str, option: str) -> list[str]:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tokprof.profiler.errors import visible
+
 
 def open_(
     traces: Annotated[
@@ -33,7 +35,7 @@ def open_(
         server, address = server_for(shown, port=port, on_served=served.set)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        typer.echo(f"{' and '.join(map(str, traces))} in Perfetto: {address}  (Ctrl-C ends)")
+        typer.echo(f"{visible(' and '.join(map(str, traces)))} in Perfetto: {address}  (Ctrl-C ends)")
         try:
             if browser:
                 webbrowser.open(address)
@@ -68,12 +70,13 @@ def perfetto_trace(paths: list[Path], temporary: Path) -> Path:
     if len(paths) > 1:
         for path, several in zip(paths, found, strict=True):
             if len(several) > 1:
-                typer.echo(f"{path}: {len(several)} traces, of which {several[0].relative_to(path)} is shown")
-        names = [f"{chr(ord('A') + index % 26)}: {path}" for index, path in enumerate(paths)]
+                said = f"{path}: {len(several)} traces, of which {several[0].relative_to(path)} is shown"
+                typer.echo(visible(said))
+        names = [visible(f"{chr(ord('A') + index % 26)}: {path}") for index, path in enumerate(paths)]
         write_merged_trace([(n, read_trace(f[0])) for n, f in zip(names, found, strict=True)], temporary)
         return temporary
     if len(files) > 1:
-        sides = [(str(file.relative_to(paths[0])), read_trace(file)) for file in files]
+        sides = [(visible(file.relative_to(paths[0])), read_trace(file)) for file in files]
         write_merged_trace(sides, temporary, aligned=not recorded_together([trace for _, trace in sides]))
         return temporary
     try:
@@ -81,9 +84,10 @@ def perfetto_trace(paths: list[Path], temporary: Path) -> Path:
     except (ValueError, msgspec.MsgspecError, EOFError, zlib.error, OSError):
         trace = read_trace(files[0])  # says what is wrong where nothing can be shown
         for note in trace.notes:
-            typer.echo(note.message)
-        write_merged_trace([(str(files[0]), trace)], temporary)
+            typer.echo(visible(note.message))
+        write_merged_trace([(visible(files[0]), trace)], temporary)
         return temporary
     if lost:
-        typer.echo(f"{files[0]}: {lost} slices stand where Perfetto drops some; they are shown on lanes of their own")
+        said = f"{files[0]}: {lost} slices stand where Perfetto drops some; they are shown on lanes of their own"
+        typer.echo(visible(said))
     return temporary if lost else files[0]

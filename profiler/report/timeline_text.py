@@ -103,6 +103,7 @@ def _print_fitted(
     Columns without content, and those there is no room for, are left out, the latter said. ``last`` are rows below.
     """
     kept = [column for column in columns if any(column.cells)]
+    names = list(map(visible, names))
     longest = max([len(title), *map(len, names)])
 
     def room() -> int:
@@ -143,7 +144,6 @@ def shortened(names: Sequence[str], width: int, *, from_end: bool = False) -> li
     Of a longer one the beginning is kept and what comes where it begins to differ from others of the same beginning;
     ``from_end`` keeps the end, as of paths.
     """
-    names = list(map(visible, names))
     if from_end:
         return [name if len(name) <= width else f"…{name[len(name) - width + 1 :]}" for name in names]
     cut = {name: tidy if len(tidy := _tidy(name)) <= width else f"{tidy[: width - 1]}…" for name in names}

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tokprof.profiler.errors import FileFormatError, InputError, no_such
+from tokprof.profiler.errors import FileFormatError, InputError, no_such, visible
 from tokprof.profiler.record import Note, Trace
 from tokprof.profiler.trace.events import BLOCK, DEVICE_CATEGORIES, FLOW_PHASES, Event, Events
 from tokprof.profiler.trace.native import scanner_module
@@ -48,7 +48,7 @@ def read_trace(path: Path, *, cache: bool = True) -> Trace:
     if cache and (known := load_cached(file)) is not None:
         return known
     with Text(file, BLOCK_BYTES) as text:
-        events = Events(str(file))
+        events = Events(visible(file))
         _read_document(text, events)
         text.drain()
         if text.broken and not any(note.code == "trace-truncated" for note in events.notes):
@@ -112,7 +112,7 @@ def _read_document(text: Text, events: Events) -> None:
         start = bytes(text.buffer[text.at : min(text.at + 12, text.stop)])
         what = f"it begins with {start!r}" if start else text.broken or "it is empty"
         raise FileFormatError(
-            f"{text.path}: byte {text.offset:,}: no Chrome trace: {what}; a trace is JSON, plain or gzip"
+            f"{text.name}: byte {text.offset:,}: no Chrome trace: {what}; a trace is JSON, plain or gzip"
         )
     _settle(scanner, events)
     if not whole:
@@ -121,7 +121,7 @@ def _read_document(text: Text, events: Events) -> None:
         events.notes.append(
             Note(
                 code="trace-second-document",
-                message=f"{text.path}: something more begins at byte {text.offset:,}, after the trace; it was not read",
+                message=f"{text.name}: something more begins at byte {text.offset:,}, after the trace; it was not read",
                 advice="split the file if it is a second trace",
             )
         )
@@ -145,13 +145,13 @@ def _read_members(text: Text, events: Events, scanner: Any) -> bool:
                 break  # inside a key, or right behind it
             if not lists:
                 raise FileFormatError(
-                    f"{text.path}: byte {text.offset:,}: not JSON: a key with its colon was expected; "
+                    f"{text.name}: byte {text.offset:,}: not JSON: a key with its colon was expected; "
                     "export the trace again, or cut the file down to its event list"
                 )
             events.notes.append(
                 Note(
                     code="trace-tail",
-                    message=f"{text.path}: byte {text.offset:,}: what follows the event list is no JSON; left unread",
+                    message=f"{text.name}: byte {text.offset:,}: what follows the event list is no JSON; left unread",
                     advice="the events are whole; device names or ranks may be missing",
                 )
             )
@@ -180,7 +180,7 @@ def _read_members(text: Text, events: Events, scanner: Any) -> bool:
 
 def _no_events(text: Text, why: str) -> FileFormatError:
     return FileFormatError(
-        f"{text.path}: byte {text.offset:,}: no Chrome trace: {why}; export it again, e.g. by export_chrome_trace()"
+        f"{text.name}: byte {text.offset:,}: no Chrome trace: {why}; export it again, e.g. by export_chrome_trace()"
     )
 
 
@@ -202,7 +202,7 @@ def _read_property(key: str, text: Text, events: Events) -> bool:
     while (end := _element_end(text.buffer, text.at, text.stop)) is None:
         if text.stop - text.at > MAXIMUM_EVENT_BYTES:
             raise FileFormatError(
-                f"{text.path}: byte {text.offset:,}: key {key[:40]!r}: its value is longer than 64 MiB; cut it out"
+                f"{text.name}: byte {text.offset:,}: key {key[:40]!r}: its value is longer than 64 MiB; cut it out"
             )
         if not text.more():
             text.at = text.stop
@@ -212,7 +212,7 @@ def _read_property(key: str, text: Text, events: Events) -> bool:
         events.notes.append(
             Note(
                 code="trace-property",
-                message=f"{text.path}: byte {text.offset:,}: key {key[:40]!r}: its value is no JSON, and was left out",
+                message=f"{text.name}: byte {text.offset:,}: key {key[:40]!r}: its value is no JSON, and was left out",
             )
         )
     else:
@@ -240,13 +240,13 @@ def _note_break(text: Text, events: Events) -> None:
     kept = events.total - sum(events.rejected.values())
     if kept == 0:
         raise FileFormatError(
-            f"{text.path}: byte {text.offset:,}: {why}, before the first whole event; "
+            f"{text.name}: byte {text.offset:,}: {why}, before the first whole event; "
             "nothing can be saved from it, so record the trace again"
         )
     events.notes.append(
         Note(
             code="trace-truncated",
-            message=f"{text.path}: {why} at byte {text.offset:,} of its text; "
+            message=f"{text.name}: {why} at byte {text.offset:,} of its text; "
             f"the {kept:,} whole events before it were kept",
             advice="the end of the work is missing: totals are lower bounds",
         )
@@ -282,7 +282,7 @@ def _read_events(text: Text, events: Events, scanner: Any) -> bool:
             continue
         elif text.stop - text.at > MAXIMUM_EVENT_BYTES:
             raise FileFormatError(
-                f"{text.path}: byte {text.offset:,}: one event is longer than 64 MiB; cut it out to read the others"
+                f"{text.name}: byte {text.offset:,}: one event is longer than 64 MiB; cut it out to read the others"
             )
 
 

@@ -66,8 +66,11 @@ def _from_device(trace: Trace, table: Rules | None) -> KernelEvents:
     rows = np.flatnonzero(trace.device.kind <= EventKind.COLLECTIVE)
     device = trace.device.select(rows)
     launched = device.launch >= 0
-    at_ns = np.where(launched, trace.host.start_ns[np.maximum(device.launch, 0)], device.start_ns)
-    operators = np.where(device.operator >= 0, trace.host.name[np.maximum(device.operator, 0)] + 1, 0)
+    at_ns = device.start_ns.copy()
+    at_ns[launched] = trace.host.start_ns[device.launch[launched]]
+    known = device.operator >= 0
+    operators = np.zeros(len(device), dtype=np.int32)
+    operators[known] = trace.host.name[device.operator[known]] + 1
     return _assigned(
         trace,
         at_ns,

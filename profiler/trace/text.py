@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
-from tokprof.profiler.errors import InputError
+from tokprof.profiler.errors import InputError, visible
 from tokprof.profiler.trace.native import optional
 
 _COMPRESSED_BYTES = 16 << 10  # read at once: what is lost where a gzip stream is damaged
@@ -18,6 +18,7 @@ class Text:
 
     def __init__(self, path: Path, block_bytes: int) -> None:
         self.path = path
+        self.name = visible(path)  # for messages
         self.block_bytes = block_bytes
         self.buffer = bytearray()
         self.at = 0

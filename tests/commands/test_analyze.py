@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import re
 import sys
 from types import SimpleNamespace
@@ -368,3 +369,65 @@ def test_real_traces_read_well_in_100_columns(real_traces, tmp_path, name):
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert "idle by cause" in done.stdout
+
+
+STEERING = "\x1b]0;PW\x07\x9b2J\u202e"
+
+
+def test_names_from_a_trace_steer_no_terminal(tmp_path):
+    folder = tmp_path / "\x1b[31m"
+    folder.mkdir()
+    write_trace(folder / "a.json", names=(STEERING, *LAYER))
+    write_trace(folder / "b.json", names=LAYER)
+    for asked in (("analyze", folder / "a.json"), ("compare", folder / "a.json", folder / "b.json", "--by", "kernel")):
+        done = tokprof(*asked, folder=tmp_path, columns=200)
+        assert done.returncode == 0, done.stderr
+        assert (r"\x1b]0;PW\x07\x9b2J\u202e" if asked[0] == "analyze" else r"\x1b]") in done.stdout
+        assert done.stdout.replace("\n", "").isprintable()
+    for asked in (("analyze", folder / "absent"), ("analyze", folder), (STEERING,)):
+        (folder / "a.json").write_text("hello")
+        (folder / "b.json").unlink(missing_ok=True)
+        done = tokprof(*asked, folder=tmp_path, columns=200)
+        assert done.returncode == 2
+        assert r"\x1b" in done.stderr
+        assert done.stderr.strip().isprintable()
+
+
+def test_a_file_name_that_is_not_utf_8_is_printed_and_written_with_its_bytes(tmp_path):
+    bad = tmp_path / os.fsdecode(b"bad\xff.json")
+    write_trace(bad)
+    for asked in (("analyze", bad), ("analyze", bad, "--json"), ("compare", bad, bad, "--trace", "both.json.gz"),
+                  ("compare", bad, bad, "--json", "--force")):  # fmt: skip
+        done = tokprof(*asked, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert r"bad\udcff.json" in done.stdout.replace("\\\\", "\\")
+    assert r"bad\\udcff.json" in (tmp_path / "compare.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "value", [5, None, "x", {}, [5], [{"id": [1]}], [{"name": "\ud800"}], [{"id": 0, "name": ["a"]}]]
+)
+def test_odd_device_properties_and_a_trace_of_the_device_alone_are_told(value, tmp_path):
+    path = write_trace(tmp_path / "t.json")
+    content = json.loads(path.read_text())
+    content["traceEvents"] = [event for event in content["traceEvents"] if event.get("cat") == "kernel"]
+    path.write_text(json.dumps({"deviceProperties": value, **content}))
+    for asked in (("analyze", path, "--parquet", "tables"), ("analyze", path, "--json"), ("compare", path, path)):
+        done = tokprof(*asked, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    events = read_table(KernelEvents, tmp_path / "tables" / "kernels.parquet")
+    assert len(events) == len(content["traceEvents"])
+    assert set(events.operator.tolist()) == {0}
+
+
+def test_numbers_beyond_all_measure_in_step_names_make_no_step(tmp_path):
+    path = write_trace(tmp_path / "t.json", names=("_ZN" + "9" * 5000 + "a", *LAYER))
+    text = path.read_text().replace(
+        "execute_4_context_0(0)_generation_4(4)", "tokprof.decode#rep=99999999999,step=1", 1
+    )
+    path.write_text(
+        text.replace("execute_4_context_0(0)_generation_4(4)", f"execute_context_{'9' * 5000}(1)_generation_1(1)")
+    )
+    for asked in (("analyze", path), ("analyze", path, "--parquet", "tables"), ("compare", path, path)):
+        done = tokprof(*asked, folder=tmp_path)
+        assert done.returncode == 0, done.stderr

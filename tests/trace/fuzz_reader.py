@@ -1,4 +1,4 @@
-"""Fuzz the reader of traces: python tests/trace/fuzz_reader.py [--seconds N] [--traces FOLDER] [--python] [FILE ...]
+"""Fuzz what reads traces and uses them: python tests/trace/fuzz_reader.py [--seconds N] [--traces FOLDER] [FILE ...]
 
 ``--scanner`` takes a native scanner built in another way, such as with the compiler's sanitizers:
 
@@ -12,12 +12,15 @@ it a seeded mutator cuts, joins and spoils pieces of small traces and of real on
 
 Whatever the bytes: only a :class:`TokprofError` of one line is raised, every element of the list is accounted for, both
 scanners give the same slices and counts where no element is torn, time stays within bounds, and where the reader
-reports nothing the bytes are JSON and its slices those of a plain reading.
+reports nothing the bytes are JSON and its slices those of a plain reading. What was read can be analyzed, compared,
+written as tables and merged, whatever it is.
 """
 
 import argparse
+import functools
 import gzip
 import importlib.util
+import io
 import os
 import random
 import resource
@@ -29,11 +32,20 @@ from decimal import Decimal
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+import msgspec
 import numpy as np
+from rich.console import Console
 from trace_makers import SCANNERS, accounted, document, expected, parsed, rows_of
 
+from tokprof.profiler.analysis.compare import compare
+from tokprof.profiler.analysis.timeline import analyze, rank_total
 from tokprof.profiler.errors import TokprofError
+from tokprof.profiler.report.compare_html import write_compare_page
+from tokprof.profiler.report.timeline_text import print_analysis, print_comparison
+from tokprof.profiler.store import write_table
 from tokprof.profiler.trace import events, links, reader, text
+from tokprof.profiler.trace.merge import write_merged_trace
+from tokprof.profiler.trace.steps import kernel_events, timeline
 
 LONGEST_S = 10.0  # for an input of some kilobytes; on a busy machine, too
 SMALL = [
@@ -49,13 +61,16 @@ SMALL = [
     {"ph": "E", "name": "b", "pid": 1, "tid": 2, "ts": 51.5},
     {"ph": "C", "name": "power", "pid": 0, "tid": 0, "ts": 3, "args": {"W": 300.5}},
     {"ph": "i", "name": "mark", "pid": 1, "tid": 2, "ts": 4, "s": "t"},
+    {"ph": "X", "cat": "user_annotation", "name": "tokprof.decode#rep=0,step=1", "pid": 1, "tid": 2, "ts": 1,
+     "dur": 30},
 ]  # fmt: skip
 WORDS = [
     b"NaN", b"null", b"-1", b"1e400", b"1e-400", b"0.0005", b"9223372036854775808", b"9999999999999999", b"true", b'"',
     b"\\", b"\\u", b"\\ud800", b"{", b"}", b"[", b"]", b",", b":", b"\xff", b"\xef\xbb\xbf", b"\0", b'"ph": "B"',
     b'"ph": "E"', b'"ts": ', b'"dur": ', b'"args": {', b'"traceEvents": [', b"}, {", b"[" * 200, b'{"a":' * 200, b"]}",
     b"e3", b".", b"\x1f\x8b", b"\n", b'"cat": "kernel"',
-    b'"cat": "\\u006bernel"', b"\xe2\x84\xaa",
+    b'"cat": "\\u006bernel"', b"\xe2\x84\xaa", b"9" * 11, b"9" * 5000, b"_Z99", b"\\u001b]0;",
+    b'"deviceProperties": 5, ', b'"id": [1], ', b'"distributedInfo": [], ', b'"stream": -1, ', b'"device": 9, ',
 ]  # fmt: skip
 
 
@@ -82,10 +97,33 @@ def check(content, path, scanners=SCANNERS, scan=None):
             torn = any(why in ("not JSON", "cut off") for why, _ in trace.counts.rejected)
             answers.append(None if torn else (rows, trace.counts.repaired, trace.counts.rejected))
             agrees_with_plain_reading(content, trace, rows)
+            if name == scanners[0] and zlib.crc32(content) % 4 == 0:  # it takes ten times as long as reading
+                can_be_worked_on(trace, path.parent)
         assert time.perf_counter() - started < LONGEST_S, "it took too long"
     # Where an element is torn, each scanner goes on at the next event that it makes out; that may differ.
     told = [answer for answer in answers if answer is not None]
     assert all(answer == told[0] for answer in told), "the scanners do not agree"
+
+
+def can_be_worked_on(trace, folder):
+    """Do with a trace what the commands do; whatever it holds, nothing may be raised."""
+    line = timeline(trace)
+    found = analyze(trace, line)
+    msgspec.json.encode((found, rank_total(trace, line, "t.json")))
+    write_table(kernel_events(trace), folder / "kernels.parquet")
+    console = Console(file=io.StringIO(), width=100)
+    print_analysis(found, console)
+    both = compare(trace, sound_trace(folder))
+    write_compare_page(both, folder / "compare.html")
+    print_comparison(both, console, by="kernel", top=5)
+    write_merged_trace([("A", trace), ("B", sound_trace(folder))], folder / "merged.json.gz")
+
+
+@functools.cache
+def sound_trace(folder):
+    path = folder / "sound.json"
+    path.write_bytes(document(SMALL))
+    return reader.read_trace(path, cache=False)
 
 
 def alone(scan, content):
@@ -120,6 +158,8 @@ def agrees_with_plain_reading(content, trace, rows):
 def seeds(folder, rng):
     """Return small traces of every layout, and pieces of real ones."""
     found = [document(SMALL, layout, {"a": 1}, {"b": [2]}) for layout in ("one line", "native", "indent 2", "array")]
+    about = {"deviceProperties": [{"id": 0, "name": "GPU"}], "distributedInfo": {"rank": 1}}
+    found.append(document(SMALL, "one line", about))
     found += [gzip.compress(found[0], mtime=0), b"", b"[]", b'{"traceEvents": []}']
     for path in sorted(folder.glob("*.json.gz")) if folder else ():
         content = gzip.decompress(path.read_bytes())
