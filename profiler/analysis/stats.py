@@ -128,19 +128,26 @@ def process_values(blocks: Sequence[Array], groups: Sequence[Array] | None = Non
     ``blocks`` holds each process's ABBA-block log differences. Without ``groups`` z is their Hodges-Lehmann estimate.
     ``groups`` names each block's language: z then estimates the *mean* over the languages of a process. What is
     typical of a language is taken off before the robust step and its mean added back, so that one language with an
-    effect of its own is not thrown away as an outlier, and few blocks per language do no harm. Typical is the median
+    effect of its own is not thrown away as an outlier, and few blocks per language do no harm. Typical is the estimate
     over the *other* processes: with the process's own blocks in it, processes would share their outliers, and three of
-    them would scatter up to a fifth less than they should.
+    them would scatter up to a fifth less than they should. Where a language has fewer than three other blocks there is
+    no telling an outlier from an effect, and z is the plain mean of the languages' own estimates. Where the items of a
+    language differ among themselves by more than noise, as with another tokenizer, name items rather than languages:
+    of unequal ones Hodges-Lehmann estimates the middle, not the mean.
     """
     if groups is None:
         return _each(blocks)
     cells, codes = _cells(blocks, groups)
+    present = ~np.isnan(cells)
+    others = present.sum(axis=(0, 2)) - present.sum(axis=2)
+    if np.any((others < 3) & present.any(axis=2)):
+        return np.array([_by_group(own[None]).mean() for own in cells])
     centred, added = [], []
     for process, (own, code) in enumerate(zip(blocks, codes, strict=True)):
-        typical = _medians(np.delete(cells, process, axis=0))
-        typical = np.where(np.isnan(typical), _medians(cells[process : process + 1]), typical)
-        centred.append(own - typical[code])
-        added.append(float(typical[np.unique(code)].mean()))
+        names, place = np.unique(code, return_inverse=True)
+        typical = _by_group(np.delete(cells, process, axis=0)[:, names])
+        centred.append(own - typical[place])
+        added.append(float(typical.mean()))
     return np.asarray(_each(centred) + np.array(added))
 
 
@@ -376,8 +383,7 @@ def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None 
     fitted = len(counts)
     if groups is not None:
         cells, codes = _cells(blocks, groups)
-        groups_values = cells.transpose(1, 0, 2).reshape(cells.shape[1], -1)
-        typical = np.array([float(hodges_lehmann(own[~np.isnan(own)])) for own in groups_values])
+        typical = _by_group(cells)
         centred = [own - typical[code] for own, code in zip(centred, codes, strict=True)]
         fitted += len(typical) - 1
     rest = [own - middle for own, middle in zip(centred, _each(centred), strict=True)]
@@ -463,16 +469,10 @@ def _cells(blocks: Sequence[Array], groups: Sequence[Array]) -> tuple[Array, lis
     return cells, codes
 
 
-def _medians(cells: Array) -> Array:
-    """Return each group's median over all processes of (processes, groups, blocks), NaN where there is no block."""
-    values = np.sort(cells.transpose(1, 0, 2).reshape(cells.shape[1], -1), axis=-1)  # NaN last
-    count = np.sum(~np.isnan(values), axis=-1)
-    if not values.shape[-1]:
-        return np.full(len(values), np.nan)
-    row = np.arange(len(values))
-    return np.asarray(
-        (values[row, np.maximum(count - 1, 0) // 2] + values[row, np.minimum(count // 2, values.shape[-1] - 1)]) / 2
-    )
+def _by_group(cells: Array) -> Array:
+    """Return the Hodges-Lehmann estimate of each group that has blocks, over the processes of :func:`_cells`."""
+    rows = [own[~np.isnan(own)] for own in cells.transpose(1, 0, 2).reshape(cells.shape[1], -1)]
+    return _each([own for own in rows if len(own)])
 
 
 def _plain_means(blocks: Sequence[Array], groups: Sequence[Array] | None) -> list[float]:
