@@ -100,8 +100,8 @@ class Sizes:
     calibrate: tuple[str, ...]
     kernels: tuple[str, ...]
     overhead: tuple[str, ...]
-    languages: str
-    processes: int
+    study: tuple[str, ...]
+    trained: str = "real"
     memory_bytes: int | None = None
 
 
@@ -119,8 +119,7 @@ def true_sizes(memory_bytes: int | None) -> Sizes:
         calibrate=(),
         kernels=("--context", "2048", "--context", "8192", "--context", "32768", "--samples", "20"),
         overhead=("--quadruples", "8"),
-        languages="python,go,gleam,odin",
-        processes=2,
+        study=("-P", "2", "--languages", "python,go,gleam,odin", "--apart"),  # side by side they would need 178 GB
         memory_bytes=memory_bytes,
     )
 
@@ -139,8 +138,8 @@ def tiny_sizes() -> Sizes:
         calibrate=("--seconds", "0.01"),
         kernels=("--list",),
         overhead=("--quadruples", "2", "--prompt-tokens", "4", "--new-tokens", "3", "--sampler-seconds", "0.5"),
-        languages="python,gleam",
-        processes=1,
+        study=("-P", "1", "--languages", "python,gleam", "--threads", "1"),
+        trained="random",
     )
 
 
@@ -157,17 +156,15 @@ def parts(sizes: Sizes, work: Path, results: Path) -> list[Part]:
 
     def profile(name: str, model: str, *more: str, limit_s: float = 75, batch: int = 1, context: int = 0) -> Part:
         context = context or sizes.contexts[0]
-        fitting = fitting_batch(model, batch, context, sizes.memory_bytes)
-        remark = "" if fitting == batch else f"batch {batch} does not fit into memory; {fitting} was measured"
         passes = [word for kind in ("energy", "stacks") if kind not in more for word in ("--skip", kind)]
         options = [word for word in more if word not in ("energy", "stacks")]
         weights = () if "--weights" in options else ("--weights", "random")
         words = (
-            *("profile", model, *weights, *device, "--batch", fitting, "-n", sizes.new_tokens),
+            *("profile", model, *weights, *device, "--batch", batch, "-n", sizes.new_tokens),
             *("--prompt-tokens", prompt_tokens(model, context, sizes.new_tokens), *sizes.repeat),
             *("--trace-steps", sizes.trace_steps, *passes, *options, "--out", work / name),
         )
-        return Part(name=name, words=tokprof(*words), limit_s=limit_s, remark=remark)
+        return Part(name=name, words=tokprof(*words), limit_s=limit_s)
 
     def compare(name: str, a: str, b: str) -> Part:
         words = tokprof("compare", work / a, work / b, "--no-page", "--json")
@@ -181,24 +178,27 @@ def parts(sizes: Sizes, work: Path, results: Path) -> list[Part]:
     (first, model), (small, small_model) = sizes.models[0], sizes.small
     context = sizes.contexts[0]
     base = f"{first}-b1-c{context}"
-    cells = {}
-    for (short, name), length, batch in itertools.product(sizes.models, sizes.contexts, sizes.batches):
-        # A prefill of a quarter of a million tokens takes seconds: no profiled repetitions beside the clean ones.
-        largest = batch == max(sizes.batches) and length == max(sizes.contexts)
-        more = ["--skip", "kernels"] if largest else ["energy"] if f"{short}-b{batch}-c{length}" == base else []
+    cells = []
+    for (short, name), length, asked in itertools.product(sizes.models, sizes.contexts, sizes.batches):
+        batch = fitting_batch(name, asked, length, sizes.memory_bytes)
         key = f"{short}-b{batch}-c{length}"
-        cells[key] = profile(key, name, *more, batch=batch, context=length, limit_s=100 if more else 75)
-    usual = [part for key, part in cells.items() if "kernels" not in part.words]
-    large = [part for key, part in cells.items() if "kernels" in part.words]
+        # A prefill of a quarter of a million tokens takes seconds: no profiled repetitions beside the clean ones.
+        largest = asked == max(sizes.batches) and length == max(sizes.contexts)
+        more = ["--skip", "kernels"] if largest else ["energy"] if key == base else []
+        cell = profile(key, name, *more, batch=batch, context=length, limit_s=100 if more else 75)
+        remark = "" if batch == asked else f"batch {asked} does not fit into this memory"
+        cells.append(replace(cell, remark=remark))
+    usual = [part for part in cells if "kernels" not in part.words]
+    large = [part for part in cells if "kernels" in part.words]
 
     adapter, unmerged, merged = "adapter", f"{first}-unmerged", f"{first}-merged"
     adapted = ("--adapter", str(work / adapter))
     peft = {"needs": (adapter,), "packages": ("peft",)}
     eager, compiled = f"{small}-eager", f"{small}-compiled"
     study = (
-        *("--weights", "random", "--adapter", work / adapter, "--placebo", work / adapter, "--apart", *device),
-        *("-P", sizes.processes, "--languages", sizes.languages, "--content-share", 0.03, "--prompt-share", 0.2),
-        *("--natural", 0, "--trace-steps", 3, "--out", work / "study", "--html", results / "attribute.html", "--json"),
+        *("--weights", "random", "--adapter", work / adapter, "--placebo", work / adapter, *sizes.study, *device),
+        *("--content-share", 0.03, "--prompt-share", 0.2),
+        *("--natural", 0, "--trace-steps", 3, "--out", work / "attribute-study", "--json"),
     )
     tests = ("-m", "gpu", "-v", "--durations=10", "-p", "no:cacheprovider", "--continue-on-collection-errors")
     overhead = (python, str(ROOT / "benchmarks/overhead.py"), "--model", small_model, "--weights", "random")
@@ -216,7 +216,15 @@ def parts(sizes: Sizes, work: Path, results: Path) -> list[Part]:
         compare(f"compare-{first}-triton", base, f"{first}-triton"),
         *usual[1:],
         trimmed(sizes.models[1][0], f"{sizes.models[1][0]}-b1-c{context}"),
-        Part(name="kernels", words=tokprof("kernels", *sizes.kernels, "--json"), limit_s=90, output="kernels.json"),
+        *(
+            Part(
+                name=f"kernels-{short}",
+                words=tokprof("kernels", "--model", name, *sizes.kernels, "--json"),
+                limit_s=75,
+                output=f"kernels-{short}.json",
+            )
+            for short, name in sizes.models
+        ),
         profile(eager, small_model, "stacks"),
         profile(compiled, small_model, "--compile", limit_s=120),
         compare(f"compare-{small}-compiled", eager, compiled),
@@ -232,7 +240,7 @@ def parts(sizes: Sizes, work: Path, results: Path) -> list[Part]:
         Part(name="overhead", words=(*overhead, *sizes.overhead, "--out", str(results / "overhead.json")), limit_s=90),
         *large,
         Part(name=f"{small}-pull", words=tokprof("models", "pull", small_model), limit_s=60, optional=True),
-        replace(profile(f"{small}-trained", small_model, "--weights", "real"), needs=(f"{small}-pull",), optional=True),
+        replace(profile(f"{small}-trained", small_model, "--weights", sizes.trained), needs=(f"{small}-pull",)),
         Part(name="attribute-base", words=(python, script, "base", model, str(work / "base")), limit_s=30),
         Part(
             name="attribute-study",
@@ -367,7 +375,8 @@ class Evidence:
                     process.wait(GRACE_S)
             finally:
                 end_session(process.pid)
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE_S)
         if output is not None and output.stat().st_size == 0:
             output.unlink()
         if log.stat().st_size > LOG_BYTES:
@@ -375,12 +384,12 @@ class Evidence:
         return code
 
     def _keep(self, name: str) -> str | None:
-        """Copy a run, whole or interrupted, without its trace."""
-        if not (self.work / name / "run.json").is_file():
+        """Copy a run or a study, whole or interrupted, without traces and pages, which are large."""
+        if not any((self.work / name / file).is_file() for file in ("run.json", "plan.json")):
             return None
         kept = self.results / "runs" / name
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.work / name, kept, ignore=shutil.ignore_patterns("trace.json.gz"))
+        shutil.copytree(self.work / name, kept, ignore=shutil.ignore_patterns("trace*", "*.html"))
         return f"runs/{name}"
 
     def _record(self, part: Part, **facts: Any) -> None:

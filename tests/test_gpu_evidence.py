@@ -1,0 +1,269 @@
+"""``make gpu`` without a GPU: its plan, how its parts may end, and a dry run of all of it."""
+
+import gzip
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tokprof.models import zoo
+from tokprof.profiler.store import load_calibration, load_runs
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "benchmarks/gpu_evidence.py"
+H100_BYTES, H200_BYTES = 85_520_809_984, 150_754_820_096
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("gpu_evidence", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gpu_evidence"] = module  # dataclasses look themselves up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["gpu_evidence"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- plan
+
+
+def test_the_command_line_takes_every_part_of_the_plan(program, tmp_path):
+    import typer
+
+    from tokprof.profiler.cli import app
+
+    command = typer.main.get_command(app)
+    plan = program.parts(program.true_sizes(H100_BYTES), tmp_path / "work", tmp_path)
+    words = [part.words[3:] for part in plan if part.words[1:3] == ("-m", "tokprof.profiler")]
+    assert {w[0] for w in words} == {"env", "calibrate", "kernels", "profile", "compare", "models", "attribute"}
+    for name, *rest in words:
+        with command.make_context("tokprof", [name, *rest]) as context:
+            inner = command.get_command(context, name)
+            inner.make_context(name, list(rest), parent=context, resilient_parsing=False)
+
+
+def test_the_parts_are_named_once_and_follow_what_they_need(program, tmp_path):
+    plan = program.parts(program.true_sizes(H100_BYTES), tmp_path, tmp_path)
+    names = [part.name for part in plan]
+    assert len(set(names)) == len(names)
+    for place, part in enumerate(plan):
+        assert set(part.needs) <= set(names[:place])
+
+
+@pytest.mark.parametrize(
+    ("model", "memory", "batch"),
+    [
+        ("Codestral-22B-v0.1", None, 32),
+        ("Codestral-22B-v0.1", H100_BYTES, 8),  # 44 GB of weights, 15 GB of cache, 10 GB of activations
+        ("StarCoder", H200_BYTES, 32),
+    ],
+)
+def test_a_batch_is_halved_until_it_fits(program, model, memory, batch):
+    assert program.fitting_batch(model, 32, 8192, memory) == batch
+
+
+def test_a_run_is_named_after_the_batch_that_was_measured(program, tmp_path):
+    plan = {part.name: part for part in program.parts(program.true_sizes(H100_BYTES), tmp_path, tmp_path)}
+    part = plan["codestral-b8-c8192"]
+    assert part.words[part.words.index("--batch") + 1] == "8"
+    assert "batch 32" in part.remark
+    assert not plan["codestral-b32-c512"].remark
+
+
+def test_prompts_leave_room_for_the_new_tokens(program):
+    assert program.prompt_tokens("Codestral-22B-v0.1", 8192, 32) == 8192
+    assert program.prompt_tokens("StarCoder", 8192, 32) == 8160  # it has 8192 positions
+
+
+def test_chosen_parts_bring_what_they_need(program, tmp_path):
+    plan = program.parts(program.true_sizes(None), tmp_path, tmp_path)
+    names = [part.name for part in program.chosen(plan, ["compare-codestral-adapter"])]
+    assert names == ["adapter", "codestral-unmerged", "codestral-merged", "compare-codestral-adapter"]
+    with pytest.raises(SystemExit, match="no such part"):
+        program.chosen(plan, ["nothing-*"])
+
+
+# ------------------------------------------------------------------------------------------------------------ outcomes
+
+
+def gathered(program, tmp_path, *plan, budget_s=60.0):
+    work, results = tmp_path / "work", tmp_path / "results"
+    work.mkdir(exist_ok=True)
+    evidence = program.Evidence(results, work, budget_s=budget_s, environment={}, facts={"device": None})
+    evidence.run(list(plan))
+    kept = json.loads((results / "outcomes.json").read_text())
+    assert kept["device"] is None
+    return {part["part"]: part for part in kept["parts"]}
+
+
+def python(program, name, code, **more):
+    return program.Part(name=name, words=(sys.executable, "-c", code), **{"limit_s": 30.0} | more)
+
+
+def test_each_outcome_is_told_from_the_others_and_costs_only_itself(program, tmp_path):
+    outcomes = gathered(
+        program,
+        tmp_path,
+        python(program, "bad", "import sys; print('first'); sys.exit('tokprof: no such thing')"),
+        python(program, "after-bad", "", needs=("bad",)),
+        python(program, "lacking", "", packages=("no_such_package",)),
+        python(program, "not-to-be-had", "raise SystemExit('out of reach')", optional=True),
+        python(program, "long", "", limit_s=1e6),
+        python(program, "good", "print('[1]')", output="good.json"),
+        python(program, "after-good", "", needs=("good",)),
+    )
+    assert {name: o["outcome"] for name, o in outcomes.items()} == {
+        "bad": "failed",
+        "after-bad": "absent",
+        "lacking": "absent",
+        "not-to-be-had": "absent",
+        "long": "skipped",
+        "good": "done",
+        "after-good": "done",
+    }
+    assert outcomes["bad"]["detail"] == "tokprof: no such thing"
+    assert outcomes["bad"]["exit_code"] == 1
+    assert outcomes["not-to-be-had"]["detail"] == "out of reach"
+    assert outcomes["after-bad"]["exit_code"] is None
+    assert "first" in (tmp_path / "results/logs/bad.txt").read_text()
+    assert json.loads((tmp_path / "results/good.json").read_text()) == [1]
+
+
+def test_a_part_that_takes_too_long_ends_with_all_its_processes(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "GRACE_S", 0.3)
+    note = tmp_path / "child"
+    code = (
+        "import os, pathlib, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'], process_group=0)\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "print('still at it', flush=True); time.sleep(100)"
+    )
+    started = time.monotonic()
+    outcomes = gathered(program, tmp_path, python(program, "stuck", code, limit_s=6.0), python(program, "next", ""))
+    assert time.monotonic() - started < 30
+    assert outcomes["stuck"]["outcome"] == "timed out"
+    assert outcomes["stuck"]["detail"].endswith("still at it")
+    assert outcomes["next"]["outcome"] == "done"
+    child = Path(f"/proc/{note.read_text()}/stat")
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_an_interrupted_run_is_kept_without_its_trace(program, tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        f"place = pathlib.Path({str(tmp_path / 'work/run')!r}); place.mkdir()\n"
+        "for name in ('run.json', 'spans.parquet', 'trace.json.gz'): (place / name).write_text('x')\n"
+        "sys.exit(130)"
+    )
+    outcomes = gathered(program, tmp_path, python(program, "run", code))
+    assert outcomes["run"]["run"] == "runs/run"
+    assert sorted(p.name for p in (tmp_path / "results/runs/run").iterdir()) == ["run.json", "spans.parquet"]
+
+
+def test_a_later_call_adds_to_the_record(program, tmp_path):
+    gathered(program, tmp_path, python(program, "a", "raise SystemExit(1)"), python(program, "b", ""))
+    outcomes = gathered(program, tmp_path, python(program, "a", ""), python(program, "c", "", needs=("b",)))
+    assert {name: o["outcome"] for name, o in outcomes.items()} == {"a": "done", "b": "done", "c": "absent"}
+
+
+# -------------------------------------------------------------------------------------------------------------- traces
+
+
+def test_a_trace_is_cut_to_what_one_repetition_launched(program, tmp_path):
+    def slice_(name, ts, dur, category, **args):
+        process = 2 if "stream" in args else 1
+        return {"ph": "X", "pid": process, "tid": 1, "name": name, "cat": category, "ts": ts, "dur": dur, "args": args}
+
+    events = [{"ph": "M", "pid": 1, "tid": 1, "name": "process_name", "args": {"name": "host"}}]
+    for repetition, start in enumerate((100.0, 200.0)):
+        for step, name in enumerate(("prefill#rep={}", "decode#rep={},step=1")):
+            at, number = start + 20 * step, 10 * repetition + step
+            events += [
+                slice_("tokprof." + name.format(repetition), at, 15.0, "user_annotation"),
+                slice_("cudaLaunchKernel", at + 1, 2.0, "cuda_runtime", correlation=number),
+                {"ph": "s", "id": number, "pid": 1, "tid": 1, "ts": at + 1, "cat": "ac2g", "name": "ac2g"},
+                # The device is late: what the first repetition launched runs during the second.
+                slice_(f"kernel {number}", at + 105, 9.0, "kernel", correlation=number, stream=7),
+                {"ph": "f", "id": number, "pid": 2, "tid": 1, "ts": at + 105, "cat": "ac2g", "name": "ac2g"},
+            ]
+    source, out = tmp_path / "trace.json.gz", tmp_path / "cut.json.gz"
+    source.write_bytes(gzip.compress(json.dumps({"baseTimeNanoseconds": 5, "traceEvents": events}).encode()))
+    program.trim(source, out)
+    cut = json.loads(gzip.decompress(out.read_bytes()))
+    assert cut["baseTimeNanoseconds"] == 5
+    names = [event["name"] for event in cut["traceEvents"]]
+    assert [name for name in names if name.startswith("kernel")] == ["kernel 0", "kernel 1"]
+    assert [name for name in names if name.startswith("tokprof")] == [
+        "tokprof.prefill#rep=0",
+        "tokprof.decode#rep=0,step=1",
+    ]
+    assert names.count("process_name") == 1
+    arrows = [(event["ph"], event["id"]) for event in cut["traceEvents"] if event["ph"] in "sf"]
+    assert arrows == [("s", 0), ("f", 0), ("s", 1), ("f", 1)]
+
+
+# ------------------------------------------------------------------------------------------------------------- dry run
+
+
+@pytest.mark.slow
+def test_a_dry_run_goes_through_every_part(tmp_path):
+    pytest.importorskip("peft")
+    pytest.importorskip("triton")
+    out = tmp_path / "evidence"
+    words = [sys.executable, str(SCRIPT), "--dry-run", "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((out / "outcomes.json").read_text())
+    parts = {part["part"]: part for part in record["parts"]}
+    others = {name: (part["outcome"], part["detail"]) for name, part in parts.items() if part["outcome"] != "done"}
+    # Without a GPU Triton's kernels have only their interpreter, so this part shows what a failure looks like.
+    assert {name: outcome for name, (outcome, _) in others.items()} == {
+        "codestral-triton": "failed",
+        "compare-codestral-triton": "absent",
+    }, others
+    assert "Triton kernels need a GPU" in others["codestral-triton"][1]
+    assert record["dry_run"] is True
+    assert record["device"]["kind"] == "cpu"
+
+    runs = {
+        name: load_runs(out / part["run"])[0] for name, part in parts.items() if part["run"] and "study" not in name
+    }
+    assert {"codestral-b1-c8", "starcoder-b2-c8", "smollm2-compiled", "codestral-merged"} <= set(runs)
+    assert runs["smollm2-eager"].stacks is not None or any(
+        n.code.startswith("pyspy") for n in runs["smollm2-eager"].notes
+    )
+    assert runs["codestral-b1-c8"].model.architecture == zoo.entry("Codestral-22B-v0.1").architecture
+    assert runs["codestral-merged"].model.adapter_digest == runs["codestral-unmerged"].model.adapter_digest is not None
+    assert runs["starcoder-b2-c8"].cell.batch_size == 2
+    assert load_calibration(out / "calibration.json").environment.device.kind == "cpu"
+    assert {c["arm"] for c in json.loads((out / "attribute.json").read_text())["comparisons"]} == {
+        "base again",
+        "placebo",
+        "adapter",
+    }
+    assert {
+        ledger["phase"] for ledger in json.loads((out / "compare-codestral-adapter.json").read_text())["phases"]
+    } == {
+        "prefill",
+        "decode",
+    }
+    assert "clean pass" in (out / "overhead.json").read_text()
+    for name in ("trace-codestral.json.gz", "trace-starcoder.json.gz"):
+        words = [sys.executable, "-m", "tokprof.profiler", "analyze", str(out / name), "--json"]
+        said = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        assert {phase["phase"] for phase in said["phases"]} >= {"prefill", "decode"}
+    assert not list(out.rglob("trace.json.gz"))
+    assert sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) < 4e6
+    again = subprocess.run(
+        words := [sys.executable, str(SCRIPT), "--dry-run", "--out", str(out)], capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert "holds an earlier gathering" in again.stderr, words
