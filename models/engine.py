@@ -27,6 +27,9 @@ class Engine(Protocol):
     def forced(self, index: int) -> Any:
         """Return the token ``index`` of the given continuation, to be decoded instead of the sampled one."""
 
+    def watch(self, new_token_count: int) -> None:
+        """Make ready to be asked :meth:`ended` of so many tokens; before the repetition, for it allocates."""
+
     def ended(self, token: Any) -> int | None:
         """Take note of a sampled token; return how many tokens had been sampled when every sequence had ended.
 
@@ -80,6 +83,7 @@ class TransformersEngine:
         self._prompt = torch.tensor([list(prompt_ids)] * batch_size, device=self._device)
         self._continuation = torch.tensor([list(continuation_ids)] * batch_size, device=self._device)
         self._end_ids = frozenset(end_ids)
+        self._watch = _EndWatch(self._end_ids, batch_size, self._device) if end_ids else None
         self._cache: Any = None
         self._cache_name = cache_parameter(model)
         # Early transformers 5 asks this of state-space models alone, and only whether it is past the prompt.
@@ -88,13 +92,11 @@ class TransformersEngine:
         )
         self._held: Any = None
         self._sampled: list[Any] = []
-        self._watch: _EndWatch | None = None
 
     def prefill(self) -> Any:
         """Start from an empty cache, run the prompt and sample the first new token."""
         self._cache = None
         self._sampled = []
-        self._watch = None
         return self._forward(self._prompt)
 
     def decode(self, token: Any) -> Any:
@@ -118,13 +120,14 @@ class TransformersEngine:
         """Return the token ``index`` of the given continuation, shape (batch, 1)."""
         return self._continuation[:, index : index + 1]
 
+    def watch(self, new_token_count: int) -> None:
+        """See :meth:`Engine.watch`."""
+        if self._watch is not None:
+            self._watch.begin(new_token_count)
+
     def ended(self, token: Any) -> int | None:
         """See :meth:`Engine.ended`."""
-        if not self._end_ids:
-            return None
-        if self._watch is None:
-            self._watch = _EndWatch(self._end_ids, self._device)
-        return self._watch.note(token)
+        return None if self._watch is None else self._watch.note(token)
 
     def hold(self) -> None:
         """Keep a copy of the cache as it is now."""
@@ -187,33 +190,47 @@ def cache_parameter(model: Any) -> str:
 
 
 class _EndWatch:
-    """Learns when every sequence has ended, without waiting for the device."""
+    """Learns when every sequence has ended, without waiting for the device; notes allocate nothing on the host."""
 
-    def __init__(self, end_ids: frozenset[int], device: Any) -> None:
+    def __init__(self, end_ids: frozenset[int], batch_size: int, device: Any) -> None:
         import torch
 
         self._end_ids = torch.tensor(sorted(end_ids), device=device)
-        self._cuda = device.type == "cuda"
-        self._over: Any = None
+        self._over = torch.zeros((batch_size, 1), dtype=torch.bool, device=device)
+        self._device = device
+        self._flags: Any = None  # on a GPU, where the device tells the host, one per token
+        self._arrived: list[Any] = []
+        self._stream: Any = None
         self._count = 0
-        self._pending: list[tuple[int, Any, Any]] = []
+        self._known_count = 0
+
+    def begin(self, token_count: int) -> None:
+        """Forget what was noted and make room for ``token_count`` notes."""
+        self._over.zero_()
+        self._count = self._known_count = 0
+        if self._device.type != "cuda":
+            return
+        import torch
+
+        self._stream = torch.cuda.current_stream(self._device)
+        if len(self._arrived) < token_count:
+            self._flags = torch.empty(token_count, dtype=torch.bool, pin_memory=True)
+            self._arrived = [torch.cuda.Event() for _ in range(token_count)]  # type: ignore[no-untyped-call]
+            for event in self._arrived:
+                event.record(self._stream)  # the driver makes it when it is first recorded
 
     def note(self, token: Any) -> int | None:
         import torch
 
-        self._count += 1
-        over = torch.isin(token, self._end_ids)
-        self._over = over if self._over is None else self._over | over
+        self._over |= torch.isin(token, self._end_ids)
         everyone = self._over.all()
-        if not self._cuda:
+        self._count += 1
+        if self._device.type != "cuda":
             return self._count if bool(everyone) else None
-        flag = torch.empty((), dtype=torch.bool, pin_memory=True)
-        flag.copy_(everyone, non_blocking=True)
-        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        arrived.record()
-        self._pending.append((self._count, flag, arrived))
-        while self._pending and self._pending[0][2].query():
-            count, flag, _ = self._pending.pop(0)
-            if bool(flag):
-                return count
+        self._flags[self._count - 1].copy_(everyone, non_blocking=True)
+        self._arrived[self._count - 1].record(self._stream)
+        while self._known_count < self._count and self._arrived[self._known_count].query():
+            self._known_count += 1
+            if bool(self._flags[self._known_count - 1]):
+                return self._known_count
         return None

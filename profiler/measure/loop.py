@@ -76,6 +76,8 @@ def repeat(engine: Engine, clock: Clock, work: Workload, *, scope: Scope = no_sc
     if work.mode is DecodeMode.GENERATE:
         return _generate(engine, clock, work, scope=scope, repetition=repetition)
     forced = work.mode is DecodeMode.TEACHER_FORCED
+    if not forced:
+        engine.watch(work.new_token_count)
     clock.begin(work.new_token_count + 1)
     clock.mark()
     with scope(f"tokprof.prefill#rep={repetition}"):

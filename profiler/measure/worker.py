@@ -110,7 +110,7 @@ def _passes(
         end_ids=loaded.end_ids,
     )
     passes: list[Pass] = []
-    notes: list[Note] = list(_notes_on(swapped, request))
+    notes = _notes_on(swapped, request)
 
     channel.send("stage", "clean")
     channel.ask("sampling", detail=device_uuid(device))
@@ -345,20 +345,29 @@ def _swap_kernels(model: Any) -> Note:
     )
 
 
-def _notes_on(swapped: Note | None, request: Request) -> Sequence[Note]:
-    notes = () if swapped is None else (swapped,)
-    if request.weights != "random":
-        return notes
-    return (
-        *notes,
-        Note(
-            code="random-weights",
-            message="weights are random: a dense model's kernels and times do not depend on them, "
-            "but power and clocks do, and so does the text of the natural mode",
-            advice="compare energy and clocks only between runs with the same weights",
-            level=NoteLevel.INFO,
-        ),
-    )
+def _notes_on(swapped: Note | None, request: Request) -> list[Note]:
+    notes = [] if swapped is None else [swapped]
+    if request.mode is DecodeMode.NATURAL:
+        notes.append(
+            Note(
+                code="natural-watch",
+                message="in natural mode each step also looks for the end of the sequences: four small operators, "
+                "whose time is in the step's and whose kernels are in no step's",
+                advice="the teacher-forced mode does without",
+                level=NoteLevel.INFO,
+            )
+        )
+    if request.weights == "random":
+        notes.append(
+            Note(
+                code="random-weights",
+                message="weights are random: a dense model's kernels and times do not depend on them, "
+                "but power and clocks do, and so does the text of the natural mode",
+                advice="compare energy and clocks only between runs with the same weights",
+                level=NoteLevel.INFO,
+            )
+        )
+    return notes
 
 
 def _worst(alignments: Sequence[ClockAlignment]) -> tuple[ClockAlignment, ...]:

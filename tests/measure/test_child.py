@@ -156,3 +156,4 @@ def test_energy_is_refused_where_the_loop_would_be_another(measure, mode):
     assert [made.kind for made in run.passes] == [PassKind.CLEAN]
     (note,) = [note for note in run.notes if note.code == "energy-refused"]
     assert f"which {mode} mode does not have" in note.message
+    assert ("natural-watch" in {note.code for note in run.notes}) == (mode is DecodeMode.NATURAL)

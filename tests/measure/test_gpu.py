@@ -59,6 +59,7 @@ def test_nothing_in_prefill_or_decode_waits_for_the_device():
     loaded = load(ModelSpec(name="tiny-llama", weights="random", device="cuda:0", dtype="bfloat16"))
     engine = TransformersEngine(loaded.model, list(range(16)), [1, 2, 3], end_ids=[0])
     engine.prefill()
+    engine.watch(4)
     torch.cuda.synchronize()
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")

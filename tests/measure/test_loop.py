@@ -47,6 +47,9 @@ class Diary:
     def forced(self, index):
         return ("forced", index)
 
+    def watch(self, new_token_count):
+        self.calls.append(f"watch {new_token_count}")
+
     def ended(self, _token):
         known = self.end_after is not None and self.sampled >= self.end_after + self.known_late
         return self.end_after if known else None
@@ -92,6 +95,12 @@ def test_natural_mode_decodes_its_own_tokens():
     diary = Diary()
     repeat(diary, HostClock(diary.tell_ns), work(mode=DecodeMode.NATURAL))
     assert [call for call in diary.calls if call.startswith("decode")] == [f"decode sampled {i}" for i in range(3)]
+
+
+def test_what_watches_for_the_end_is_made_before_the_first_mark():
+    diary = Diary()
+    repeat(diary, HostClock(diary.tell_ns), work(mode=DecodeMode.NATURAL))
+    assert diary.calls[:3] == ["watch 4", "mark", "prefill"]
 
 
 def test_the_device_is_waited_for_before_and_after_but_not_inside():

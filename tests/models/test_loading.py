@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from tokprof.models import loading
-from tokprof.models.engine import TransformersEngine
+from tokprof.models.engine import TransformersEngine, _EndWatch
 from tokprof.models.errors import ModelError
 from tokprof.models.loading import ModelSpec, load, pull_weights, what_fits
 from tokprof.models.prompts import PromptSpec, make_prompt
@@ -119,9 +119,47 @@ def test_the_end_is_known_when_every_sequence_has_ended():
     engine = TransformersEngine(loaded.model, list(range(20)), batch_size=2)
     first = int(engine.prefill()[0, 0])
     ending = TransformersEngine(loaded.model, list(range(20)), batch_size=2, end_ids=[first])
+    for _ in range(2):  # and forgotten when the next repetition begins
+        ending.watch(3)
+        assert ending.ended(torch.tensor([[first], [first + 1]])) is None
+        assert ending.ended(torch.tensor([[first + 1], [first]])) == 2  # each ended at its own time
+    ending.watch(1)
     assert ending.ended(ending.prefill()) == 1
     never = TransformersEngine(loaded.model, list(range(20)), end_ids=[511 if first != 511 else 510])
+    never.watch(1)
     assert never.ended(never.prefill()) is None
+
+
+def test_the_end_reaches_the_host_late_and_its_notes_allocate_nothing_there(monkeypatch):
+    made = []
+
+    class Event:
+        arrived = False
+
+        def __init__(self):
+            made.append(self)
+
+        def record(self, stream):
+            assert stream == "stream of cuda:1"
+
+        def query(self):
+            return self.arrived
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    usual = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *words, **options: usual(*words, **(options | {"pin_memory": False})))
+    watch = _EndWatch(frozenset([7]), 1, torch.device("cpu"))
+    watch._device = torch.device("cuda:1")  # as on a GPU, whose work a CPU stands in for
+    watch.begin(4)
+    flags = watch._flags
+    assert [watch.note(torch.tensor([[token]])) for token in (5, 7, 6)] == [None] * 3  # nothing has arrived
+    for event in made:
+        event.arrived = True
+    assert watch.note(torch.tensor([[6]])) == 2
+    watch.begin(4)
+    assert len(made) == 4
+    assert watch._flags is flags
 
 
 def test_the_seed_decides_the_weights_and_the_digest_tells():
