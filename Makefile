@@ -11,7 +11,7 @@ GPU := $(wildcard /dev/nvidia0)
 CONSTRAINTS := $(if $(GPU),,--constraint constraints.txt)
 
 # `make test SLOW=1` adds the slow tests; those that need a GPU run where there is one.
-MARKERS := $(if $(SLOW),,not slow and) $(if $(GPU),,not) gpu$(if $(GPU), or not gpu,)
+MARKERS := $(if $(SLOW),,not slow)$(if $(SLOW)$(GPU),, and )$(if $(GPU),,not gpu)
 
 .PHONY: profile test gpu lint wheel-types clean
 
