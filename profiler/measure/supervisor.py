@@ -331,6 +331,8 @@ def _failure(message: Message, scratch: Path) -> TokprofError:
 
 def _keep_report(path: Path) -> Path:
     """Copy a failed process's standard error out of the scratch folder, so that the user can read it."""
-    kept = Path(tempfile.gettempdir()) / f"tokprof-failure-{os.getpid()}.txt"
-    kept.write_bytes(path.read_bytes())
-    return kept
+    # A name that nobody can foresee: in a folder that all may write to, a foreseen one can be a link to anywhere.
+    descriptor, kept = tempfile.mkstemp(prefix="tokprof-failure-", suffix=".txt")
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(path.read_bytes())
+    return Path(kept)

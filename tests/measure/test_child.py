@@ -1,7 +1,9 @@
 """The measured process: which device it takes, what it says when memory runs out, what it keeps when a pass fails."""
 
 import gc
+import os
 import signal
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -147,6 +149,20 @@ def test_a_first_process_that_fails_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(MeasurementError, match="was killed"):
         supervisor.profile(TINY, tmp_path / "run", process_count=5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_processs_words_are_kept_where_no_link_can_lie_in_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / f"tokprof-failure-{os.getpid()}.txt").symlink_to(victim)
+    words = tmp_path / "stderr.txt"
+    words.write_text("it broke")
+    kept = [supervisor._keep_report(words) for _ in range(2)]
+    assert victim.read_text() == "precious"
+    assert kept[0] != kept[1]
+    assert [path.read_text() for path in kept] == ["it broke"] * 2
+    assert kept[0].stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("mode", [DecodeMode.NATURAL, DecodeMode.GENERATE])
