@@ -4,16 +4,18 @@ Every probe repeats one operation and gives the rate or the time of each attempt
 torch's operators are the library; on a GPU the vendor's library stands beside Triton kernels.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 _MB = 2**20
 _SWEEP_BYTES = tuple(n * _MB for n in (1, 4, 16, 64, 256, 1024))
-_CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]  # short attempts, of which one meets no other program
+_CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]
+_PART_BYTES = 16 * _MB  # of a working set on a CPU, read in one attempt
 _SAMPLE_S = 0.002  # a sample is so long at least, by repetition, so that neither clock nor call counts
 _CUDA_PRODUCT_SIZES = (2048, 4096, 8192)
 _SLOW_S = 0.5  # a product that takes longer is not tried in a larger size
@@ -133,6 +135,7 @@ def _products(
 
 
 def _cpu_probes(seconds: float) -> Iterator[Reading]:
+    """Probe with all of torch's threads, and with one, which waits for no other where the machine is busy."""
     import os
 
     import torch
@@ -140,29 +143,51 @@ def _cpu_probes(seconds: float) -> Iterator[Reading]:
     timer = _cpu_timer
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     sizes = _sweep(_CPU_SWEEP_BYTES, free)
-    # A row of ones times a matrix is what decoding does to every weight; the plain sum has no second operand.
-    width = 4096
-    row = torch.ones(1, width // 4)
-    for size in sizes:
-        source = torch.ones(size // 4)
-        matrix = source.view(-1, width // 4)
-        ways: dict[str, Callable[[], object]] = {
-            "torch.sum": source.sum,
-            "a row times a matrix": partial(torch.nn.functional.linear, row, matrix),
-        }
-        for method, call in ways.items():
-            samples = _rates(call, size, timer, seconds)
+    row = torch.ones(1, 1024)
+    for threads, method in _each_thread_count("a row times a matrix"):
+        for size in sizes if threads > 1 else sizes[-1:]:
+            # Part after part of the whole: an attempt is short enough to meet no other program, and finds its part
+            # no more in the cache than one attempt over everything would.
+            parts = torch.ones(size // 4).view(-1, 1024).chunk(-(-size // _PART_BYTES))
+            turn = itertools.cycle(parts)
+            read = lambda turn=turn: torch.nn.functional.linear(row, next(turn))  # noqa: E731 - next() at each call
+            samples = _rates(read, min(size, _PART_BYTES), timer, seconds)
             yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
     largest = sizes[-1]
-    source, target = torch.ones(largest // 8), torch.empty(largest // 8)
-    samples = _rates(lambda: target.copy_(source), largest, timer, seconds)
+    turn = itertools.cycle(torch.ones(largest // 4).chunk(-(-largest // _PART_BYTES)))
+    samples = _rates(lambda: next(turn).sum(), min(largest, _PART_BYTES), timer, seconds)
+    yield Reading(name="memory read", unit="B/s", samples=samples, method="torch.sum", working_set_bytes=largest)
+    pairs = itertools.cycle(torch.ones(2, largest // 8).chunk(-(-largest // _PART_BYTES), dim=1))
+
+    def copy() -> None:
+        source, target = next(pairs)
+        target.copy_(source)
+
+    samples = _rates(copy, min(largest, _PART_BYTES), timer, seconds)
     method = "copy_, read and written bytes"
     yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
-    yield from _products("cpu", ("float32", "bfloat16", "float16"), (256, 512, 1024, 2048), timer, seconds)
+    for threads, method in _each_thread_count(""):
+        for reading in _products("cpu", ("float32", "bfloat16", "float16"), (256, 512, 1024, 2048), timer, seconds):
+            name = reading.name if threads > 1 else "matrix product, one thread"
+            yield replace(reading, name=name, method=reading.method + method)
     one = torch.ones(1)
     samples = tuple(1 / rate for rate in _rates(lambda: one.add_(1), 1, timer, seconds / 5))
     yield Reading(name="operator call", unit="s", samples=samples, method="add_ of one element, back to back")
     yield Reading(name="clock step", unit="s", samples=_clock_steps(), method="perf_counter_ns, successive readings")
+
+
+def _each_thread_count(method: str) -> Iterator[tuple[int, str]]:
+    """Give the number of threads and the method's name, with all of torch's threads and, where these are more, one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield max(2, threads), method  # a machine of one thread has no other way, and is probed once
+    if threads > 1:
+        torch.set_num_threads(1)
+        try:
+            yield 1, f"{method}, one thread"
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _clock_steps(count: int = 100) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from tokprof.profiler.record import Calibration, KernelEvents, PassKind, Phase, 
 
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
 MEMORY_OVER_CACHE = 4
+BUSY_MACHINE = "busy-machine"  # code of the note of a calibration beside which other programs ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +80,14 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
     largest = max(_size(probe) for probe in reads)
     cache = calibration.cache_bytes or 0
     from_memory = [p.best for p in reads if _size(p) >= min(largest, MEMORY_OVER_CACHE * cache or largest)]
+    # Where others were running, threads waited for each other: together they can do what each does alone.
+    busy = any(note.code == BUSY_MACHINE for note in calibration.notes)
+    threads = calibration.environment.thread_count or 1
+    factors = {"matrix product": 1, "matrix product, Triton": 1, "matrix product, one thread": threads if busy else 1}
     products: dict[str, float] = {}
     for probe in calibration.probes:
-        if probe.name.startswith("matrix product") and probe.dtype is not None:
-            products[probe.dtype] = max(probe.best, products.get(probe.dtype, 0.0))
+        if probe.name in factors and probe.dtype is not None:
+            products[probe.dtype] = max(probe.best * factors[probe.name], products.get(probe.dtype, 0.0))
     clocks = [float(np.median(probe.samples)) for probe in calibration.probes if probe.name == "SM clock"]
     return Ceiling(
         name=device.name,

@@ -117,6 +117,7 @@ def _measure(device: str, seconds: float) -> "Calibration":
 
 def _busy_notes() -> "tuple[Note, ...]":
     """Warn where others compute: the load counts programs, this one not yet among them."""
+    from tokprof.profiler.analysis.roofline import BUSY_MACHINE
     from tokprof.profiler.record import Note
 
     load = os.getloadavg()[0]
@@ -124,8 +125,9 @@ def _busy_notes() -> "tuple[Note, ...]":
         return ()
     return (
         Note(
-            code="busy-machine",
-            message=f"other programs were running (load {load:.1f}), so the device can do more than was measured",
+            code=BUSY_MACHINE,
+            message=f"other programs were running (load {load:.1f}): the memory may be faster than was measured, and "
+            "products are reckoned at the rate of one thread times the threads",
             advice="run `tokprof calibrate` again while nothing else runs",
         ),
     )
@@ -161,8 +163,8 @@ def _print(calibration: "Calibration", kept: Path) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("probe", no_wrap=True)
     for name in ("best", "median"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("how")
+        table.add_column(name, justify="right", no_wrap=True, min_width=13)
+    table.add_column("how", no_wrap=True, overflow="ellipsis")
     for probe in calibration.probes:
         median = sorted(probe.samples)[len(probe.samples) // 2]
         size = "" if probe.working_set_bytes is None else f", {probe.working_set_bytes / 2**20:,.0f} MiB"

@@ -26,6 +26,7 @@ from tokprof.profiler.record import (
     Environment,
     KernelEvents,
     ModelFacts,
+    Note,
     Outcome,
     Pass,
     PassKind,
@@ -96,6 +97,14 @@ def test_the_ceiling_is_the_best_attempt_beyond_the_cache():
     assert ceiling.sm_clock_hz == pytest.approx((1.5e9 + 0.75e9) / 2)
     assert ceiling_of(calibrated(cache=4)).bandwidth_bytes_per_s == 50e9
     assert ceiling_of(calibrated(cache=None)).bandwidth_bytes_per_s == 10e9
+
+
+def test_beside_other_programs_threads_count_alone():
+    quiet = calibrated(probe("matrix product, one thread", 70e9, dtype="float32"))
+    quiet = replace(quiet, environment=replace(MACHINE, thread_count=2))
+    assert ceiling_of(quiet).flops_per_s == {"float32": 100e9}
+    busy = replace(quiet, notes=(Note(code="busy-machine", message="m"),))
+    assert ceiling_of(busy).flops_per_s == {"float32": 140e9}
 
 
 @settings(max_examples=60, deadline=None)
