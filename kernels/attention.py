@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tokprof.kernels.launch import Cost, dot, launch, sm_count
 
-_BLOCK = 64  # tokens that a program takes at a time
 _PARTS = 16  # partial results that the second kernel takes at a time
 _MAX_SPLITS = 512
 MAX_SIZE = 256  # of a head: its row of queries stays in registers
@@ -38,7 +37,7 @@ def _decode_attention(
     batch = (tl.program_id(0) // kv_heads).to(tl.int64)
     kv_head = (tl.program_id(0) % kv_heads).to(tl.int64)
     part = tl.program_id(1)
-    shared = tl.arange(0, HEADS)  # the query heads of this KV head, padded for the tensor cores
+    shared = tl.program_id(2) * HEADS + tl.arange(0, HEADS)  # query heads of this KV head, padded for tensor cores
     column = tl.arange(0, SIZE)
     head = kv_head * SHARED + shared
     wanted = (shared < SHARED)[:, None] & (column < size)[None, :]
@@ -118,7 +117,10 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     shared = heads // kv_heads
     if splits is None:
         splits = 2 * sm_count(q.device) // (batch * kv_heads)
-    blocks = triton.cdiv(tokens, _BLOCK)
+    padded = max(16, triton.next_power_of_2(size))
+    # Tokens and query heads that a program takes at a time; three TF32 products in place of one want the registers.
+    block, padded_heads = (64, max(16, triton.next_power_of_2(shared))) if q.element_size() == 2 else (32, 16)
+    blocks = triton.cdiv(tokens, block)
     part_blocks = triton.cdiv(blocks, min(max(splits, 1), _MAX_SPLITS))
     splits = triton.cdiv(blocks, part_blocks)  # no part is empty
     out = torch.empty((batch, heads, 1, size), dtype=q.dtype, device=q.device)
@@ -127,14 +129,13 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
         parts = torch.empty((batch * heads, splits, size), dtype=torch.float32, device=q.device)
         log_sums = torch.empty((batch * heads, splits), dtype=torch.float32, device=q.device)
     scale_log2 = (1 / math.sqrt(size) if scale is None else scale) * math.log2(math.e)
-    padded = max(16, triton.next_power_of_2(size))
-    padded_heads = max(16, triton.next_power_of_2(shared))
+    grid = (batch * kv_heads, splits, triton.cdiv(shared, padded_heads))
     launch(
-        _decode_attention, (batch * kv_heads, splits), q, k, v, out, parts, log_sums, scale_log2,
-        *q.stride()[:2], *k.stride()[:3], *v.stride()[:3], kv_heads, tokens, part_blocks * _BLOCK, splits, size,
-        SHARED=shared, HEADS=padded_heads, SIZE=padded, BLOCK=_BLOCK, SPLIT=splits > 1,
+        _decode_attention, grid, q, k, v, out, parts, log_sums, scale_log2,
+        *q.stride()[:2], *k.stride()[:3], *v.stride()[:3], kv_heads, tokens, part_blocks * block, splits, size,
+        SHARED=shared, HEADS=padded_heads, SIZE=padded, BLOCK=block, SPLIT=splits > 1,
         num_stages=3 if padded * q.element_size() <= 256 else 2,  # what fits the shared memory of each generation
-        num_warps=4 if padded_heads * padded <= 8192 else 8,
+        num_warps=4 if padded_heads * padded <= 8192 and block == 64 else 8,
     )  # fmt: skip
     if splits > 1:
         launch(

@@ -77,7 +77,7 @@ def greedy(x: Tensor, weight: Tensor) -> Tensor:
         launch(
             _lm_head_gemm, (blocks,), x, weight, best, choice,
             rows, x.stride(0), x.stride(1), weight.stride(0), tokens, inputs,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4,
+            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4, num_warps=4 if rows <= 32 else 8,
         )  # fmt: skip
     launch(_argmax, (rows,), best, choice, out, blocks, BLOCK=triton.next_power_of_2(blocks), num_warps=8)
     return out

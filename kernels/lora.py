@@ -12,7 +12,7 @@ from torch import Tensor
 from tokprof.kernels.launch import Cost, dot, launch
 from tokprof.kernels.matvec import dot_one, dot_some, matvec, padded_rows, tile_for_one, tile_for_some
 
-MAX_RANK = 128  # both factors of a tile of outputs fit registers
+_RANKS = 16  # of the adapter's inner vector that a program takes at a time
 
 
 def lora_reference(
@@ -26,15 +26,16 @@ def lora_reference(
 @triton.jit
 def _lora_gemv(
     x, weight, inner, b, bias, out, scaling, x_stride, row_stride, b_stride, outputs, inputs, rank,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, RANK: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, RANKS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = row < outputs
     total = dot_one(x, x_stride, weight, row, inside, row_stride, inputs, ROWS, COLUMNS)
-    r = tl.arange(0, RANK)
-    h = tl.load(inner + r, mask=r < rank, other=0.0)
-    up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
-    total += scaling * tl.sum(up.to(tl.float32) * h[None, :], 1)
+    for start in tl.range(0, rank, RANKS):
+        r = start + tl.arange(0, RANKS)
+        h = tl.load(inner + r, mask=r < rank, other=0.0) * scaling
+        up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
+        total += tl.sum(up.to(tl.float32) * h[None, :], 1)
     if bias is not None:
         total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + row, total.to(out.dtype.element_ty), mask=inside)
@@ -43,7 +44,7 @@ def _lora_gemv(
 @triton.jit
 def _lora_gemm(
     x, weight, inner, b, bias, out, scaling, count, x_row_stride, x_stride, row_stride, b_stride, outputs, inputs, rank,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANK: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANKS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     inside = row < outputs
@@ -51,11 +52,12 @@ def _lora_gemm(
         x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
     vector = tl.arange(0, COUNT)
-    r = tl.arange(0, RANK)
-    wanted = (r < rank)[:, None] & (vector < count)[None, :]
-    h = tl.load(inner + vector[None, :] * rank + r[:, None], mask=wanted, other=0.0)
-    up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
-    total += scaling * dot(up.to(tl.float32), h, tl.zeros((ROWS, COUNT), tl.float32))
+    for start in tl.range(0, rank, RANKS):
+        r = start + tl.arange(0, RANKS)
+        wanted = (r < rank)[:, None] & (vector < count)[None, :]
+        h = tl.load(inner + vector[None, :] * rank + r[:, None], mask=wanted, other=0.0) * scaling
+        up = tl.load(b + row[:, None] * b_stride + r[None, :], mask=inside[:, None] & (r < rank)[None, :], other=0.0)
+        total = dot(up.to(tl.float32), h, total)
     if bias is not None:
         total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)[:, None]
     to = out + vector.to(tl.int64)[None, :] * outputs + row[:, None]
@@ -72,30 +74,27 @@ def lora(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: 
     weight
         (outputs, inputs), each row contiguous.
     a, b
-        (rank, inputs) and (outputs, rank), rank at most ``MAX_RANK``, each row contiguous; float32, as PEFT keeps
-        them, or ``x``'s dtype.
+        (rank, inputs) and (outputs, rank), each row contiguous; float32, as PEFT keeps them, or ``x``'s dtype.
     """
-    if a.shape[0] != b.shape[1] or a.shape[0] > MAX_RANK or b.shape[0] != weight.shape[0] or b.stride(1) != 1:
-        raise ValueError(
-            f"a {tuple(a.shape)} and b {tuple(b.shape)} are no adapter of rank {MAX_RANK} or less of this weight"
-        )
+    if a.shape[0] != b.shape[1] or b.shape[0] != weight.shape[0] or b.stride(1) != 1:
+        raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)} are no adapter of weight {tuple(weight.shape)}")
     rows, rank, (outputs, inputs) = x.shape[0], a.shape[0], weight.shape
     out = torch.empty((rows, outputs), dtype=x.dtype, device=x.device)
     inner = matvec(x, a, dtype=torch.float32)
-    padded_rank = max(16, triton.next_power_of_2(rank))
     if rows == 1:
         tile = tile_for_one(outputs, inputs, x.device)
         launch(
             _lora_gemv, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
             x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
-            ROWS=tile[0], COLUMNS=tile[1], RANK=padded_rank,
+            ROWS=tile[0], COLUMNS=tile[1], RANKS=_RANKS,
         )  # fmt: skip
     else:
         tile = tile_for_some(x, weight)
         launch(
             _lora_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
             rows, x.stride(0), x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), RANK=padded_rank, num_stages=4,
+            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), RANKS=_RANKS,
+            num_stages=4, num_warps=4 if rows <= 32 else 8,
         )  # fmt: skip
     return out
 

@@ -131,7 +131,7 @@ def matvec(
         launch(
             _skinny_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, scale, bias, out,
             rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4,
+            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4, num_warps=4 if rows <= 32 else 8,
         )  # fmt: skip
     return out
 
@@ -166,10 +166,12 @@ def tile_for_one(outputs: int, inputs: int, device: torch.device) -> tuple[int, 
 
 
 def tile_for_some(x: Tensor, weight: Tensor) -> tuple[int, int]:
-    """Return rows and columns of a tile for the tensor cores: 16 KB of bf16 weights at most in each of the stages."""
+    """Return rows and columns of a tile for the tensor cores: as large as registers allow in any supported dtype."""
     outputs, inputs = weight.shape
     rows = 16 if triton.cdiv(outputs, 64) < 2 * sm_count(x.device) else 64
-    columns = (256 if rows == 16 else 128) * 2 // max(x.element_size(), weight.element_size())
+    columns = 256 if rows == 16 and x.shape[0] <= 32 else 128
+    if max(x.element_size(), weight.element_size()) == 4:
+        columns = 32  # each product is three of TF32, with as many registers
     return rows, min(columns, max(16, triton.next_power_of_2(inputs)))
 
 
