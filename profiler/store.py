@@ -10,6 +10,8 @@ History of ``SCHEMA_VERSION``:
 1. the first
 """
 
+import ctypes
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -57,10 +59,11 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
     OutputError
         ``path`` exists (without ``force``), the disk is full, or permission is missing.
     """
-    refuse_existing(path, force=force)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        _clear_leftovers(path)
+    refuse_existing(path, force=force)
+    with writing(path):
         temporary = path.parent / f".{path.name}.{os.getpid()}.partial"
         temporary.mkdir()
     try:
@@ -69,7 +72,7 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
         with writing(path):
             _publish(temporary, path, force=force)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _delete(temporary)
 
 
 @contextmanager
@@ -286,13 +289,13 @@ def _publish(temporary: Path, path: Path, *, force: bool) -> None:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
     refuse_existing(path, force=force)
-    if path.exists():
+    if not path.exists():
+        temporary.rename(path)
+    elif not _exchange(temporary, path):
         replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
         path.rename(replaced)
         temporary.rename(path)
-        shutil.rmtree(replaced, ignore_errors=True)
-    else:
-        temporary.rename(path)
+        _delete(replaced)
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -300,15 +303,36 @@ def _publish(temporary: Path, path: Path, *, force: bool) -> None:
         os.close(descriptor)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left of earlier attempts at the same folder."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        owner = leftover.name.removesuffix(".partial").rpartition(".")[2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap their names, with no instant between; return whether this system and disk can."""
+    at_working_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return bool(rename(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange) == 0)
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Delete what killed processes left of earlier attempts at a folder; put back what one had moved out of the way."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        owner, _, kind = leftover.name.removeprefix(f".{path.name}.").partition(".")
+        if kind not in ("partial", "replaced") or not owner.isdecimal() or Path(f"/proc/{owner}").exists():
+            continue
+        if kind == "replaced" and not path.exists():
+            leftover.rename(path)
+        else:
+            _delete(leftover)
 
 
 # ------------------------------------------------------------------------------------------------------- calibrations
+
 
 def calibration_file(folder: Path, device: Device) -> Path:
     """Return where below the cache ``folder`` the calibration of a device with its driver is kept."""

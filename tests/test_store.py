@@ -189,6 +189,51 @@ def test_force_replaces_a_run_but_never_another_folder(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "r"]
 
 
+REPLACER = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_store import a_run
+from tokprof.profiler import store
+store._exchange = store._exchange if {can_exchange} else lambda *_: False
+calls = 0
+
+def watched(real):
+    def call(*words):
+        global calls
+        if real is not Path.rename or words[0].name.startswith((".r", "r")):
+            calls += 1
+            if calls == {kill_at}:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(*words)
+    return call
+
+Path.rename, store._exchange, store._delete = map(watched, (Path.rename, store._exchange, store._delete))
+with store.new_folder(Path({folder!r}), force=True) as folder:
+    store.save_run(a_run(run_id="new"), folder)
+"""
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_run_that_is_replaced_is_there_before_and_after_whenever_the_process_is_killed(tmp_path, can_exchange):
+    ends = set()
+    for kill_at in range(1, 7):
+        folder = tmp_path / str(kill_at) / "r"
+        save(a_run(run_id="old"), folder)
+        words = REPLACER.format(
+            tests=str(Path(__file__).parent), folder=str(folder), kill_at=kill_at, can_exchange=can_exchange
+        )
+        code = subprocess.run([sys.executable, "-c", words], check=False).returncode
+        assert code in (0, -signal.SIGKILL)
+        if can_exchange:
+            assert load_run(folder).run_id in ("old", "new")
+        with pytest.raises(OutputError, match="exists already"):
+            save(a_run(), folder)
+        ends.add((code, load_run(folder).run_id))
+        assert [path.name for path in folder.parent.iterdir()] == ["r"]
+    assert ends == {(-signal.SIGKILL, "old"), (-signal.SIGKILL, "new"), (0, "new")}
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -206,7 +251,10 @@ def test_a_killed_writer_leaves_only_whole_runs(tmp_path):
     checked = 0
     for round_ in range(6):
         process = subprocess.Popen([sys.executable, "-c", script])
-        time.sleep(0.8 + 0.037 * round_)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("run-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2 + 0.037 * round_)
         process.send_signal(signal.SIGKILL)
         process.wait()
         for folder in tmp_path.glob("run-*"):
