@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tokprof.models import zoo
 from tokprof.profiler.store import load_calibration, load_runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -218,8 +217,9 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     pytest.importorskip("peft")
     pytest.importorskip("triton")
     out = tmp_path / "evidence"
-    words = [sys.executable, str(SCRIPT), "--dry-run", "--out", str(out)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False)
+    # The budget is the GPU's; a machine that others use as well may take longer.
+    dry_run = [sys.executable, str(SCRIPT), "--dry-run", "--out", str(out), "--budget", "1500"]
+    done = subprocess.run(dry_run, capture_output=True, text=True, timeout=1600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((out / "outcomes.json").read_text())
     parts = {part["part"]: part for part in record["parts"]}
@@ -233,37 +233,26 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert record["dry_run"] is True
     assert record["device"]["kind"] == "cpu"
 
-    runs = {
-        name: load_runs(out / part["run"])[0] for name, part in parts.items() if part["run"] and "study" not in name
-    }
+    kept = {name: out / part["run"] for name, part in parts.items() if part["run"] and name != "attribute-study"}
+    runs = {name: load_runs(folder)[0] for name, folder in kept.items()}
     assert {"codestral-b1-c8", "starcoder-b2-c8", "smollm2-compiled", "codestral-merged"} <= set(runs)
-    assert runs["smollm2-eager"].stacks is not None or any(
-        n.code.startswith("pyspy") for n in runs["smollm2-eager"].notes
-    )
-    assert runs["codestral-b1-c8"].model.architecture == zoo.entry("Codestral-22B-v0.1").architecture
+    spied = runs["smollm2-eager"]
+    assert spied.stacks is not None or "pyspy-absent" in {note.code for note in spied.notes}
+    assert runs["starcoder-b1-c8"].model.architecture == "gpt_bigcode"
     assert runs["codestral-merged"].model.adapter_digest == runs["codestral-unmerged"].model.adapter_digest is not None
     assert runs["starcoder-b2-c8"].cell.batch_size == 2
     assert load_calibration(out / "calibration.json").environment.device.kind == "cpu"
-    assert {c["arm"] for c in json.loads((out / "attribute.json").read_text())["comparisons"]} == {
-        "base again",
-        "placebo",
-        "adapter",
-    }
-    assert {
-        ledger["phase"] for ledger in json.loads((out / "compare-codestral-adapter.json").read_text())["phases"]
-    } == {
-        "prefill",
-        "decode",
-    }
+    study = json.loads((out / "attribute.json").read_text())
+    assert {comparison["arm"] for comparison in study["comparisons"]} == {"base again", "placebo", "adapter"}
+    difference = json.loads((out / "compare-codestral-adapter.json").read_text())
+    assert {ledger["phase"] for ledger in difference["phases"]} == {"prefill", "decode"}
     assert "clean pass" in (out / "overhead.json").read_text()
     for name in ("trace-codestral.json.gz", "trace-starcoder.json.gz"):
         words = [sys.executable, "-m", "tokprof.profiler", "analyze", str(out / name), "--json"]
         said = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-        assert {phase["phase"] for phase in said["phases"]} >= {"prefill", "decode"}
+        assert {step["phase"] for step in said["steps"]} == {"prefill", "decode"}
     assert not list(out.rglob("trace.json.gz"))
     assert sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) < 4e6
-    again = subprocess.run(
-        words := [sys.executable, str(SCRIPT), "--dry-run", "--out", str(out)], capture_output=True, text=True
-    )
+    again = subprocess.run(dry_run, capture_output=True, text=True, check=False)
     assert again.returncode == 1
-    assert "holds an earlier gathering" in again.stderr, words
+    assert "holds an earlier gathering" in again.stderr
