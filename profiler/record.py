@@ -604,6 +604,7 @@ class TraceCounts:
     device_events: int = 0
     linked: int = 0  # device events whose launching call was found
     unlinked: int = 0
+    ambiguous: int = 0  # of the unlinked, those whose number calls of several processes bear
     graph_launched: int = 0
     overlapped: int = 0  # device events that start before the previous one of their stream ended
     instants: int = 0

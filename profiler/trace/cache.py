@@ -26,7 +26,7 @@ from tokprof.profiler.record import (
 )
 from tokprof.profiler.trace.text import digest_of
 
-CACHE_VERSION = 1  # of the files here and of what the reader makes of a trace
+CACHE_VERSION = 2  # of the files here and of what the reader makes of a trace
 CACHE_FOLDER = ".tokprof"
 MINIMUM_BYTES = 4 << 20  # of the file on disk; a smaller one is not kept
 _FACTS = "trace.json"

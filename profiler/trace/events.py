@@ -578,7 +578,9 @@ class Events:
         base = self._base_ns()
         host = self._host_columns()
         device = self._device_columns()
-        launch, operator = link_launches(device, host)
+        processes: dict[str, int] = {}
+        process = np.array([processes.setdefault(pid, len(processes)) for pid, _ in self._threads], dtype=np.int64)
+        launch, operator, ambiguous = link_launches(device, host, process)
         device = DeviceEvents(**{**_columns_of(device), "launch": launch, "operator": operator})
         is_work = device.kind <= EventKind.COLLECTIVE
         work_count = int(is_work.sum())
@@ -591,6 +593,7 @@ class Events:
             device_events=work_count,
             linked=linked,
             unlinked=work_count - linked,
+            ambiguous=int((ambiguous & is_work).sum()),
             graph_launched=_graph_launched(device, host),
             overlapped=overlapped_count(device),
             instants=len(instants),
@@ -628,7 +631,7 @@ class Events:
             properties=tuple(
                 (self._text(key), json.dumps(value, default=_plain)) for key, value in self.properties.items()
             ),
-            notes=(*self.notes, *self._repair_notes()),
+            notes=(*self.notes, *self._repair_notes(), *self._link_notes(counts)),
         )
 
     def _base_ns(self) -> int:
@@ -654,6 +657,15 @@ class Events:
             if what:
                 listed = "; ".join(f"{reason} ({count:,})" for reason, count in sorted(what.items()))
                 yield Note(code=f"trace-{word.replace(' ', '-')}", message=f"{self.source}: events {word}: {listed}")
+
+    def _link_notes(self, counts: TraceCounts) -> Iterator[Note]:
+        if counts.ambiguous:
+            yield Note(
+                code="trace-ambiguous",
+                message=f"{self.source}: {counts.ambiguous:,} device events have a number that calls of several "
+                "processes bear; which of them launched each is not told, so they stay unlinked",
+                advice="look at each process's own trace, or put them together with `tokprof open`",
+            )
 
     def _kinds_of(self, categories: Array) -> Array:
         kinds = [KIND_OF_CATEGORY.get(word.lower(), EventKind.OTHER) for word in self._categories]

@@ -6,33 +6,58 @@ from tokprof.profiler.record import Array, DeviceEvents, EventKind, HostEvents
 from tokprof.profiler.trace.native import scanner_module
 
 
-def link_launches(device: DeviceEvents, host: HostEvents) -> tuple[Array, Array]:
-    """Return, for each device event, the row of its launching call and of the innermost operator around that call.
+def link_launches(device: DeviceEvents, host: HostEvents, process: Array) -> tuple[Array, Array, Array]:
+    """Return, for each device event, the rows of its launching call and operator, and whether these are ambiguous.
 
     A launch is the runtime call of the same correlation id. Its operator is the innermost one on the call's thread that
-    contains the call; without a call it is the operator of the same external id. -1 where there is none.
+    contains the call; without a call it is the operator of the same external id. -1 where there is none. A number that
+    events of several processes bear, as in traces put together, is ambiguous: only the event's own process can tell.
+    ``process`` is the process of each thread.
     """
-    launch = np.full(len(device), -1, dtype=np.int32)
     operator = np.full(len(device), -1, dtype=np.int32)
     calls = np.flatnonzero((host.kind == EventKind.RUNTIME) & (host.correlation > 0))
-    if len(calls) and len(device):
-        order = np.argsort(host.correlation[calls], kind="stable")
-        ids = host.correlation[calls][order]
-        at = np.minimum(np.searchsorted(ids, device.correlation), len(ids) - 1)
-        found = (ids[at] == device.correlation) & (device.correlation > 0)
-        launch[found] = calls[order][at[found]]
+    launch, ambiguous = _bearers(host, host.correlation, calls, device, device.correlation, process)
     launched = np.flatnonzero(launch >= 0)
     if len(launched):
         operator[launched] = enclosing(host, launch[launched], EventKind.OPERATOR)
     alone = np.flatnonzero((operator < 0) & (device.external > 0))
     operators = np.flatnonzero((host.kind == EventKind.OPERATOR) & (host.external > 0))
-    if len(alone) and len(operators):
-        order = np.argsort(host.external[operators], kind="stable")
-        ids = host.external[operators][order]
-        at = np.minimum(np.searchsorted(ids, device.external[alone]), len(ids) - 1)
-        found = ids[at] == device.external[alone]
-        operator[alone[found]] = operators[order][at[found]]
-    return launch, operator
+    if len(alone):
+        operator[alone], unsure = _bearers(
+            host, host.external, operators, device.select(alone), device.external[alone], process
+        )
+        ambiguous[alone] |= unsure
+    return launch, operator, ambiguous & (launch < 0) & (operator < 0)
+
+
+def _bearers(
+    host: HostEvents, numbers: Array, rows: Array, device: DeviceEvents, wanted: Array, process: Array
+) -> tuple[Array, Array]:
+    """Return the first of the host's ``rows`` that bears each wanted number, -1 if none; and where it is ambiguous."""
+    found = np.full(len(device), -1, dtype=np.int32)
+    ambiguous = np.zeros(len(device), dtype=bool)
+    if not len(rows) or not len(device):
+        return found, ambiguous
+    order = np.argsort(numbers[rows], kind="stable")
+    ids = numbers[rows][order]
+    at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    borne = (ids[at] == wanted) & (wanted > 0)
+    found[borne] = rows[order[at[borne]]]
+    of = process[host.thread[rows]]
+    if (of == of[0]).all():
+        return found, ambiguous
+    code = np.cumsum(np.diff(ids, prepend=ids[0]) != 0)  # the same for one number
+    wide = int(process.max()) + 1
+    pairs, first = np.unique(code * wide + of[order], return_index=True)
+    several = np.bincount(pairs // wide) > 1
+    asked = np.flatnonzero(borne)
+    asked = asked[several[code[at[asked]]]]
+    own = code[at[asked]] * wide + process[device.thread[asked]]
+    place = np.minimum(np.searchsorted(pairs, own), len(pairs) - 1)
+    same = pairs[place] == own
+    found[asked] = np.where(same, rows[order[first[place]]], -1)
+    ambiguous[asked] = ~same
+    return found, ambiguous
 
 
 def enclosing(host: HostEvents, rows: Array, kind: EventKind) -> Array:

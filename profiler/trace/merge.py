@@ -1,7 +1,7 @@
 """Several traces as processes of one, which Perfetto shows one below the other with their phases aligned."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ def write_merged_trace(sides: Sequence[tuple[str, Trace]], path: Path, *, aligne
     comes after such a start is moved with it as a whole, so the side that was done sooner waits for the next one; no
     duration changes, and no two slices of a stream change places. A slice of the host that reaches over the start of a
     phase keeps its duration too, and so no longer covers what was moved. Without ``aligned`` all keep the clocks that
-    they were recorded on.
+    they were recorded on. Identifiers are numbered anew, so that no side's launches and operators pass for another's.
     """
     lines = [timeline(trace) for _, trace in sides]
     clocks = _common_clocks([trace for _, trace in sides], lines, aligned=aligned)
+    used = 0
     with chrome_trace(path, 0, {}) as output:
-        for process, ((name, trace), line, clock) in enumerate(zip(sides, lines, clocks, strict=True), start=1):
+        for process, ((name, original), line, clock) in enumerate(zip(sides, lines, clocks, strict=True), start=1):
+            trace, used = _numbered(original, used)
             output.process(process, name)
             # No track has a process's number: Perfetto would call it that one's main thread.
             first = _write_step_tracks(output, line, clock, process, len(sides) + 1)
@@ -37,6 +39,21 @@ def write_merged_trace(sides: Sequence[tuple[str, Trace]], path: Path, *, aligne
             for code, time_ns, value in zip(counters.name.tolist(), times, counters.value.tolist(), strict=True):
                 if np.isfinite(value):
                     output.event(time_ns, ph="C", name=counters.names[code], pid=process, args={"value": value})
+
+
+def _numbered(trace: Trace, used: int) -> tuple[Trace, int]:
+    """Return the trace with its identifiers numbered from ``used`` on in their order, and the last of these numbers."""
+    columns: dict[str, dict[str, Array]] = {"device": {}, "host": {}}
+    last = used
+    for column in ("correlation", "external"):
+        of = {table: getattr(getattr(trace, table), column) for table in columns}
+        known = np.unique(np.concatenate(list(of.values())))
+        known = known[known > 0]
+        for table, values in of.items():
+            columns[table][column] = np.where(values > 0, used + 1 + np.searchsorted(known, values), values)
+        last = max(last, used + len(known))
+    device, host = replace(trace.device, **columns["device"]), replace(trace.host, **columns["host"])
+    return replace(trace, device=device, host=host), last
 
 
 def recorded_together(traces: Sequence[Trace]) -> bool:

@@ -79,6 +79,18 @@ def test_a_trace_beside_itself_is_itself_twice(tmp_path, perfetto):
     assert np.diff(a.device.start_ns).tolist() == np.diff(back.device.start_ns[::2]).tolist()
 
 
+def test_no_side_passes_for_the_launches_of_another(tmp_path):
+    a, b = a_trace(tmp_path / "a.json", 2), a_trace(tmp_path / "b.json", 3)  # both number their launches from 1 on
+    write_merged_trace([("A", a), ("B", b)], tmp_path / "m.json.gz")
+    back = read_trace(tmp_path / "m.json.gz", cache=False)
+    assert (back.counts.linked, back.counts.ambiguous) == (a.counts.linked + b.counts.linked, 0)
+    process = np.array([int(thread.process) for thread in back.threads])
+    assert process[back.device.thread].tolist() == process[back.host.thread[back.device.launch]].tolist()
+    numbers = [set(back.device.correlation[process[back.device.thread] == side].tolist()) for side in (1, 2)]
+    assert [len(of) for of in numbers] == [len(a.device), len(b.device)]
+    assert not numbers[0] & numbers[1]
+
+
 def test_ranks_keep_their_clocks(tmp_path):
     a = a_trace(tmp_path / "a.json", 1, base=10**18)
     b = a_trace(tmp_path / "b.json", 1, base=10**18 + 25_000)

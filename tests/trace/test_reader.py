@@ -657,6 +657,21 @@ def test_a_kernel_finds_the_innermost_operator_around_its_launch(read):
         assert (trace.counts.linked, trace.counts.unlinked) == (3, 3)
 
 
+def test_a_number_that_calls_of_several_processes_bear_is_ambiguous(read):
+    """Traces put together without a thought: a kernel goes to its own process's call, or to none and that is said."""
+    events = [launch(1, 1, 4), launch(1, 1, 5), launch(2, 1, 4) | {"pid": 20}, launch(2, 1, 5) | {"pid": 20}]
+    events += [operator(0, 9, 6), operator(0, 9, 6) | {"pid": 20}]
+    events += [kernel(10, 2, 4) | {"pid": 20}, kernel(20, 2, 5), kernel(30, 2, 4) | {"pid": 10}]
+    events += [launch(3, 1, 8), kernel(40, 2, 8), kernel(50, 2, -1, **{"External id": 6})]
+    trace = read(document(events))
+    places = [trace.threads[trace.host.thread[row]].process if row >= 0 else None for row in trace.device.launch]
+    assert places == ["20", None, "10", "10", None]
+    assert trace.device.operator.tolist()[1::3] == [-1, -1]
+    assert (trace.counts.linked, trace.counts.unlinked, trace.counts.ambiguous) == (3, 2, 2)
+    assert "2 device events have a number that calls of several processes bear" in said(trace)
+    accounted(trace.counts)
+
+
 def test_graph_launches_link_every_kernel_of_the_replay(read):
     events = [operator(0, 10, 1, name="forward"), launch(1, 5, 9, name="cudaGraphLaunch")]
     events += [kernel(20 + n, 1, 9, name=f"k{n}") for n in range(5)]
