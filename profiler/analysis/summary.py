@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.profiler.analysis.roofline import PhaseRoofline, ceiling_of, phase_roofline
+from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Array,
     Calibration,
@@ -131,11 +132,18 @@ def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration
 
     ``fingerprint`` is the digest of what must agree between runs to be compared (see ``tokprof.profiler.environment``);
     ``calibration`` is that of the runs' device, from which floors are reckoned.
+
+    Raises
+    ------
+    InputError
+        No repetition of the clean pass was finished.
     """
     first = runs[0]
     phases = tuple(
         summarize_phase(runs, phase) for phase in Phase if any(len(_clean(run.spans, phase)) for run in runs)
     )
+    if not phases:
+        raise InputError(f"run {first.run_id}: holds no finished repetition of the clean pass, so there is no summary")
     phases, ceiling, limit_notes = _beside_ceilings(runs, phases, calibration)
     facts = first.model
     adapter = f" with {facts.adapter} adapter {facts.adapter_name}" if facts.adapter else ""

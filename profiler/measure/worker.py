@@ -246,7 +246,7 @@ def _kernel_pass(
     request: Request, engine: TransformersEngine, clock: Clock, work: Workload, spans: SpanBuilder, device: str
 ) -> tuple[Any, Pass]:
     """Run a few repetitions under torch.profiler, bounded in steps; the trace is exported later."""
-    repetitions = max(1, request.trace_repetition_count)
+    repetitions = max(1, min(request.trace_repetition_count, request.trace_step_limit))
     steps = min(work.step_count, max(1, request.trace_step_limit // repetitions))
     short = Workload(mode=work.mode, new_token_count=steps + 1)
     started = time.monotonic_ns()

@@ -129,6 +129,7 @@ def _phase_table(summary: Summary) -> Table:
         ("per token, median", [_latency(p, p.latency_median_ms) for p in summary.phases]),
         ("per token, p95", [_latency(p, p.latency_p95_ms) for p in summary.phases]),
         ("per token, p99", [_latency(p, p.latency_p99_ms) for p in summary.phases]),
+        ("  decode steps they are of", [_steps(p) for p in summary.phases]),
         ("host issue time", [_optional(p.host_issue_ms, "ms") for p in summary.phases]),
         ("energy per token", [_energy(p) for p in summary.phases]),
         ("mean SM clock", [_optional(p.mean_sm_clock_mhz, "MHz") for p in summary.phases]),
@@ -183,6 +184,10 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
             f"{kernel.count_per_span:,.4g}",
         )
     return table
+
+
+def _steps(phase: PhaseSummary) -> str:
+    return "" if phase.latency_sample_count is None else f"{phase.latency_sample_count:,}"
 
 
 def _microseconds(value: float) -> str:

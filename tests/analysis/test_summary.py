@@ -13,6 +13,7 @@ from tokprof.profiler.analysis.summary import (
     summarize_phase,
     union_ns,
 )
+from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Cell,
     DecodeMode,
@@ -133,6 +134,12 @@ def test_warm_up_overrun_and_other_passes_never_count():
     assert decode.repetition_count == 3
     assert decode.latency_sample_count == 4 + 4 + 3
     assert decode.latency_p99_ms == pytest.approx(2.0)
+
+
+def test_a_run_of_nothing_but_warm_up_is_refused():
+    spans = spans_of(2)
+    with pytest.raises(InputError, match="run id: holds no finished repetition"):
+        summarize([run_of(replace(spans, mark=np.full(len(spans), Mark.WARM_UP)))], fingerprint="f")
 
 
 def test_marked_repetitions_are_counted_and_kept():

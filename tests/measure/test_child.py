@@ -151,6 +151,13 @@ def test_a_first_process_that_fails_leaves_nothing(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("limit", "repetitions", "steps"), [(1, 1, 1), (2, 2, 2), (5, 3, 3), (48, 3, 9)])
+def test_the_kernel_pass_keeps_to_its_limit_of_steps(measure, limit, repetitions, steps):
+    run = measure(replace(TINY, trace_step_limit=limit, passes=(PassKind.CLEAN, PassKind.KERNELS)))
+    assert [made.repetition_count for made in run.passes if made.kind is PassKind.KERNELS] == [repetitions]
+    assert len(run.spans.of(pass_kind=PassKind.KERNELS, phase=Phase.DECODE)) == steps
+
+
 def test_a_failed_processs_words_are_kept_where_no_link_can_lie_in_wait(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     victim = tmp_path / "victim"

@@ -65,6 +65,11 @@ def test_what_was_not_measured_says_so():
     assert " 0 mJ" not in text
 
 
+def test_percentiles_say_of_how_many_steps_they_are():
+    (row,) = [line for line in printed(a_summary()).splitlines() if "decode steps they are of" in line]
+    assert row.split()[-1] == "27"
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0, "0"), (1234.5, "1,234"), (123.45, "123.5"), (12.345, "12.35"), (0.01234, "0.0123")]
 )
