@@ -83,7 +83,7 @@ def _time(call: Callable[[], Any], buffer: torch.Tensor, sample_count: int) -> T
     late, reads = 0, 1
     while min(map(len, samples.values())) < sample_count and late < sample_count:
         for warm in (False, True):
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             for _ in range(reads):
                 buffer.sum()  # read, not written: nothing is left to be written back during the sample
             if warm:
@@ -91,7 +91,7 @@ def _time(call: Callable[[], Any], buffer: torch.Tensor, sample_count: int) -> T
             start.record()
             call()
             end.record()
-            in_time = not start.query()  # the device has not come so far
+            in_time = not start.query()  # type: ignore[no-untyped-call]  # the device has not come so far
             end.synchronize()
             if in_time:
                 samples[warm].append(start.elapsed_time(end) * 1e6)

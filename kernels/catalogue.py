@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,25 +21,6 @@ from tokprof.kernels.rotary import rotary, rotary_cost, rotary_reference
 PREFILL_TOKENS = 4096  # of the kernels that a prompt runs as well
 LORA_RANK = 16
 _EPS = 1e-5
-
-
-class Shape(Protocol):
-    """The sizes of a decoder; ``tokprof.models.cost.ModelShape`` is one."""
-
-    family: str
-    hidden: int
-    ffn: int
-    head_count: int
-    kv_head_count: int
-    head_dim: int
-    vocabulary_count: int
-    gated: bool
-    norm_bias: bool
-    position_rows: int
-
-    @property
-    def is_state_space(self) -> bool:
-        """Whether the model has no attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +54,11 @@ class Case:
         return self.make("meta", dtype).cost
 
 
-def cases(shape: Shape, model: str, *, batches: Sequence[int], contexts: Sequence[int]) -> Iterator[Case]:
-    """Give every kernel that a model of this shape can use, for decoding at each batch size and context length."""
+def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[int]) -> Iterator[Case]:
+    """Give every kernel that a model can use, for decoding at each batch size and context length.
+
+    ``shape`` holds the sizes of a decoder by the names of ``tokprof.models.cost.ModelShape``.
+    """
     kernels: list[tuple[str, str, list[tuple[str, Any]]]] = []
     many = [(f"{rows} x {shape.hidden}", rows) for rows in (*batches, PREFILL_TOKENS)]
     biased = shape.norm_bias
@@ -130,7 +114,7 @@ def cases(shape: Shape, model: str, *, batches: Sequence[int], contexts: Sequenc
             yield Case(kernel=kernel, model=model, shape=words, library=library, make=make)
 
 
-def _products(shape: Shape) -> list[tuple[int, int]]:
+def _products(shape: Any) -> list[tuple[int, int]]:
     """Return (inputs, outputs) of a layer's matrices, each size once; a state-space layer's are left to the library."""
     if shape.is_state_space:
         return []

@@ -95,7 +95,7 @@ def _chosen(
 
 
 def _list(chosen: "Sequence[Case]", dtype: Any, *, as_json: bool) -> None:
-    facts = []
+    facts: list[dict[str, Any]] = []
     for case in chosen:
         cost = case.cost(dtype)
         names = [launch.name for launch in case.launches(dtype)]
@@ -145,7 +145,8 @@ def compiled(
 def _resources(chosen: "Sequence[Case]", dtype: Any, *, as_json: bool) -> None:
     from tokprof.kernels.launch import KernelError
 
-    facts, spilling = [], set()
+    facts: list[dict[str, Any]] = []
+    spilling: set[str] = set()
     try:
         for launch, case, capability, found in _tracked(compiled(chosen, dtype), "compiling"):
             constants = ", ".join(f"{name}={value}" for name, value in launch.constants if name.isupper())

@@ -40,14 +40,14 @@ def check(found):
     return names
 
 
-def test_one_launch_of_every_kernel_compiles_for_every_generation_without_spilling():
+def test_one_launch_of_every_kernel_compiles_without_spilling():
     first = {}
     for case in every_case():
         for launch in case.launches():
             first.setdefault(launch.name, case)
     assert len(first) == 13
     fewer = {case.kernel + case.shape: case for case in first.values()}.values()
-    assert check(compiled(fewer, torch.bfloat16)) >= set(first)
+    assert check(compiled(fewer, torch.bfloat16, [90])) >= set(first)
 
 
 @pytest.mark.slow
