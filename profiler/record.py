@@ -415,7 +415,7 @@ class Stop:
 
     rule: StopRule
     repetition_count: int
-    detail: str  # "half-width 0.8 % of the median, asked 1 %"
+    detail: str  # "the mean of decode within this process is known to the ±1.00% asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

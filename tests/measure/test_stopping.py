@@ -34,6 +34,22 @@ def test_precision_waits_for_the_noisier_phase():
     assert "decode" in stop.detail
 
 
+@pytest.mark.parametrize("spread", [0.01, 0.015, 0.02, 0.03])
+def test_a_stop_by_precision_keeps_what_it_states_in_95_percent(spread):
+    random = np.random.default_rng(7)
+    count, missed = 0, 0
+    for _ in range(800):
+        state, seen, stop = StopState(StopLimits(relative_precision=0.01, time_limit_s=1e9)), [], None
+        while stop is None:
+            seen.append(int(random.normal(1e9, spread * 1e9)))
+            stop = state.add({Phase.DECODE: seen[-1]}, 1)
+        if stop.rule is StopRule.PRECISION:
+            count += 1
+            missed += abs(np.mean(seen) / 1e9 - 1) > 0.01
+    assert count > 100
+    assert missed / count <= 0.05 + 1.645 * (0.05 * 0.95 / count) ** 0.5
+
+
 def test_the_time_limit_ends_a_noisy_run():
     noisy = [1e9, 2e9] * 50
     stop = feed(StopLimits(time_limit_s=4.0), noisy)
