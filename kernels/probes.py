@@ -17,7 +17,10 @@ _SWEEP_BYTES = tuple(n * _MB for n in (1, 4, 16, 64, 256, 1024))
 _CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]
 _PART_BYTES = 16 * _MB  # of a working set on a CPU, read in one attempt
 _SAMPLE_S = 0.002  # a sample is so long at least, by repetition, so that neither clock nor call counts
-_CUDA_PRODUCT_SIZES = (2048, 4096, 8192)
+# Rows and width of products. On a CPU a few rows take other code than many do, and in float16 it is the faster.
+_CPU_PRODUCTS = ((1, 1024), (8, 1024), (64, 1024), (256, 256), (512, 512), (1024, 1024), (2048, 2048))
+_CUDA_PRODUCTS = ((2048, 2048), (4096, 4096), (8192, 8192))
+_CUDA_PRODUCT_SIZE = 4096  # of the products in Triton, and of those that bring the device to its clock
 _SLOW_S = 0.5  # a product that takes longer is not tried in a larger size
 
 
@@ -108,25 +111,30 @@ def _sweep(sizes: tuple[int, ...], free_bytes: int) -> list[int]:
 
 
 def _products(
-    device: str, dtypes: tuple[str, ...], sizes: tuple[int, ...], timer: Timer, s: float
+    device: str, dtypes: tuple[str, ...], shapes: tuple[tuple[int, int], ...], timer: Timer, seconds: float
 ) -> Iterator[Reading]:
-    """Multiply square matrices by the library, from small to large; a size is left out where the last was slow."""
+    """Multiply ``rows`` rows by a square matrix of ``width`` by the library, as a linear layer does, shape by shape.
+
+    A shape is left out where the rate of the one before says that it would take too long.
+    """
     import torch
 
     for dtype in dtypes:
         kind = getattr(torch, "float32" if dtype == "tf32" else dtype)
         allowed = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+        rate = float("inf")
         try:
-            for size in sizes:
-                a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+            for rows, width in shapes:
+                flops = 2.0 * rows * width**2
+                if flops / rate > _SLOW_S:
+                    continue
+                a, weight = (torch.randn(n, width, device=device).to(kind) for n in (rows, width))
                 out = torch.empty_like(a)
-                flops = 2.0 * size**3
-                samples = _rates(partial(torch.mm, a, b, out=out), flops, timer, s)
-                method = f"torch.mm of {size} x {size} matrices"
+                samples = _rates(partial(torch.mm, a, weight.t(), out=out), flops, timer, seconds)
+                rate = max(samples)
+                method = f"torch.mm of {rows} x {width} and {width} x {width}"
                 yield Reading(name="matrix product", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
-                if flops / max(samples) > _SLOW_S / 8:  # the next size takes eight times as long
-                    break
         finally:
             torch.backends.cuda.matmul.allow_tf32 = allowed
 
@@ -152,7 +160,8 @@ def _cpu_probes(seconds: float) -> Iterator[Reading]:
             turn = itertools.cycle(parts)
             read = lambda turn=turn: torch.nn.functional.linear(row, next(turn))  # noqa: E731 - next() at each call
             samples = _rates(read, min(size, _PART_BYTES), timer, seconds)
-            yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
+            name = "memory read" if threads > 1 else "memory read, one thread"
+            yield Reading(name=name, unit="B/s", samples=samples, method=method, working_set_bytes=size)
     largest = sizes[-1]
     turn = itertools.cycle(torch.ones(largest // 4).chunk(-(-largest // _PART_BYTES)))
     samples = _rates(lambda: next(turn).sum(), min(largest, _PART_BYTES), timer, seconds)
@@ -167,7 +176,7 @@ def _cpu_probes(seconds: float) -> Iterator[Reading]:
     method = "copy_, read and written bytes"
     yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
     for threads, method in _each_thread_count(""):
-        for reading in _products("cpu", ("float32", "bfloat16", "float16"), (256, 512, 1024, 2048), timer, seconds):
+        for reading in _products("cpu", ("float32", "bfloat16", "float16"), _CPU_PRODUCTS, timer, seconds):
             name = reading.name if threads > 1 else "matrix product, one thread"
             yield replace(reading, name=name, method=reading.method + method)
     one = torch.ones(1)
@@ -210,7 +219,7 @@ def _cuda_probes(device: str, seconds: float) -> Iterator[Reading]:
         yield from _cuda_launches(device)
         yield from _cuda_memory(device, seconds)
         dtypes = ("bfloat16", "float16", "tf32", "float32")
-        yield from _products(device, dtypes, _CUDA_PRODUCT_SIZES, _cuda_timer, seconds)
+        yield from _products(device, dtypes, _CUDA_PRODUCTS, _cuda_timer, seconds)
         yield from _triton_products(device, seconds)
         yield from _cuda_clock(device)
 
@@ -294,7 +303,7 @@ def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
 
     from tokprof.kernels import probe_kernels
 
-    size = _CUDA_PRODUCT_SIZES[1]
+    size = _CUDA_PRODUCT_SIZE
     for dtype in ("bfloat16", "float16"):
         a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
         out = torch.empty_like(a)
@@ -320,7 +329,7 @@ def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
 
     from tokprof.kernels import probe_kernels
 
-    size = _CUDA_PRODUCT_SIZES[1]
+    size = _CUDA_PRODUCT_SIZE
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     read = torch.zeros(count, 3, dtype=torch.int64, device=device)
     out = torch.empty_like(a)

@@ -74,27 +74,30 @@ class PhaseRoofline:
 def ceiling_of(calibration: Calibration) -> Ceiling:
     """Return what a calibrated device can do: the best attempt of the probes of each kind."""
     device = calibration.environment.device
-    reads = [probe for probe in calibration.probes if probe.name in ("memory read", "memory copy")]
+    # Where other programs ran, threads waited for each other: together they can do at most what each can do alone.
+    busy = any(note.code == BUSY_MACHINE for note in calibration.notes)
+    alone = (calibration.environment.thread_count or 1) if busy else 1
+
+    def best(probe: Probe) -> float:
+        return probe.best * (alone if probe.name.endswith(", one thread") else 1)
+
+    reads = [probe for probe in calibration.probes if probe.name.startswith(("memory read", "memory copy"))]
     if not reads:
         raise ValueError("a calibration without a memory probe")
     largest = max(_size(probe) for probe in reads)
     cache = calibration.cache_bytes or 0
-    from_memory = [p.best for p in reads if _size(p) >= min(largest, MEMORY_OVER_CACHE * cache or largest)]
-    # Where others were running, threads waited for each other: together they can do what each does alone.
-    busy = any(note.code == BUSY_MACHINE for note in calibration.notes)
-    threads = calibration.environment.thread_count or 1
-    factors = {"matrix product": 1, "matrix product, Triton": 1, "matrix product, one thread": threads if busy else 1}
+    from_memory = [best(p) for p in reads if _size(p) >= min(largest, MEMORY_OVER_CACHE * cache or largest)]
     products: dict[str, float] = {}
     for probe in calibration.probes:
-        if probe.name in factors and probe.dtype is not None:
-            products[probe.dtype] = max(probe.best * factors[probe.name], products.get(probe.dtype, 0.0))
+        if probe.name.startswith("matrix product") and probe.dtype is not None:
+            products[probe.dtype] = max(best(probe), products.get(probe.dtype, 0.0))
     clocks = [float(np.median(probe.samples)) for probe in calibration.probes if probe.name == "SM clock"]
     return Ceiling(
         name=device.name,
         bandwidth_bytes_per_s=max(from_memory),
         flops_per_s=products,
         cache_bytes=cache,
-        cache_bandwidth_bytes_per_s=max(probe.best for probe in reads),
+        cache_bandwidth_bytes_per_s=max(best(probe) for probe in reads),
         memory_bytes=device.memory_bytes,
         sm_clock_hz=clocks[0] if clocks else None,
         measured=True,

@@ -126,8 +126,8 @@ def _busy_notes() -> "tuple[Note, ...]":
     return (
         Note(
             code=BUSY_MACHINE,
-            message=f"other programs were running (load {load:.1f}): the memory may be faster than was measured, and "
-            "products are reckoned at the rate of one thread times the threads",
+            message=f"other programs were running (load {load:.1f}), so threads waited for each other: where that is "
+            "more, the ceiling is what one thread did times the threads",
             advice="run `tokprof calibrate` again while nothing else runs",
         ),
     )

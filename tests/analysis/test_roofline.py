@@ -1,11 +1,13 @@
 """Floors, utilisations and the owners of the gap on costs and ceilings whose truth is known."""
 
+import io
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tokprof.models.cost import OperatorCost, shape_of, step_cost
 from tokprof.models.devices import Ceiling, device
@@ -37,6 +39,7 @@ from tokprof.profiler.record import (
     Stop,
     StopRule,
 )
+from tokprof.profiler.report.text import print_summary
 
 CEILING = Ceiling(
     name="d", bandwidth_bytes_per_s=1e9, flops_per_s={"float32": 1e12}, cache_bytes=1000,
@@ -100,11 +103,14 @@ def test_the_ceiling_is_the_best_attempt_beyond_the_cache():
 
 
 def test_beside_other_programs_threads_count_alone():
-    quiet = calibrated(probe("matrix product, one thread", 70e9, dtype="float32"))
+    alone = probe("memory read, one thread", 6e9, size=256), probe("matrix product, one thread", 70e9, dtype="float32")
+    quiet = calibrated(*alone)
     quiet = replace(quiet, environment=replace(MACHINE, thread_count=2))
     assert ceiling_of(quiet).flops_per_s == {"float32": 100e9}
+    assert ceiling_of(quiet).bandwidth_bytes_per_s == 10e9
     busy = replace(quiet, notes=(Note(code="busy-machine", message="m"),))
     assert ceiling_of(busy).flops_per_s == {"float32": 140e9}
+    assert ceiling_of(busy).bandwidth_bytes_per_s == 12e9
 
 
 @settings(max_examples=60, deadline=None)
@@ -239,3 +245,16 @@ def test_a_time_below_its_floor_is_told():
 def test_without_a_kernel_pass_nobody_owns_the_gap():
     summary = summarize([run_of(kernels=False)], fingerprint="f", calibration=calibrated())
     assert all(phase.roofline.owners == () for phase in summary.phases)
+
+
+def test_the_terminal_shows_the_floor_and_who_owns_the_gap_in_eighty_columns():
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(summarize([run_of()], fingerprint="f", calibration=calibrated()), console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for words in ("beside the limits", "floor", "MFU", "MBU", "gap: matrix products", "gap: gaps between kernels"):
+        assert any(words in line for line in lines), words
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(summarize([run_of()], fingerprint="f"), console)
+    assert "tokprof calibrate" in console.file.getvalue()
+    assert "MFU" not in console.file.getvalue()

@@ -59,7 +59,7 @@ torch.Tensor.pin_memory = lambda self: self
 probe_kernels.clock = lambda out: out.copy_(torch.tensor([30_000, 20_000, 5]))
 probe_kernels.PRODUCT_TILES = ((16, 16, 16, 4, 2),)
 probes._SWEEP_BYTES = (2**18, 2**19, 2**25)
-probes._CUDA_PRODUCT_SIZES = (16, 32)
+probes._CUDA_PRODUCTS, probes._CUDA_PRODUCT_SIZE = ((16, 16), (32, 32)), 32
 print(json.dumps([[r.name, r.method, r.dtype, r.unit, min(r.samples), r.working_set_bytes]
                   for r in probes._cuda_probes("cpu", 0.001)]))
 """
