@@ -78,7 +78,6 @@ class NvmlFacts:
     index: int
     name: str
     uuid: str | None
-    pci_bus_id: str | None
     driver: str | None
     cuda_driver: str | None
     memory_bytes: int | None
@@ -140,10 +139,8 @@ class Nvml:
         """Return the number of devices."""
         return int(self._pynvml.nvmlDeviceGetCount())
 
-    def device(
-        self, *, uuid: str | None = None, pci_bus_id: str | None = None, index: int = 0, pid: int | None = None
-    ) -> "NvmlDevice":
-        """Return a device by uuid, else by PCI bus id, else by NVML's own index; raises :class:`NvmlAbsent`.
+    def device(self, *, uuid: str | None = None, index: int = 0, pid: int | None = None) -> "NvmlDevice":
+        """Return a device by uuid, else by NVML's own index; raises :class:`NvmlAbsent`.
 
         CUDA's index is not NVML's: CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER renumber. Take the uuid from
         ``torch.cuda.get_device_properties(i).uuid``. ``pid`` is the process whose own use of the device is not counted
@@ -154,12 +151,10 @@ class Nvml:
             if uuid:
                 # CUDA leaves out the prefix that NVML wants.
                 handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
-            elif pci_bus_id:
-                handle = pynvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id)
             else:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         except pynvml.NVMLError as error:
-            wanted = uuid or pci_bus_id or f"index {index}"
+            wanted = uuid or f"index {index}"
             raise NvmlAbsent(f"NVML finds no device {wanted}: {error}", "compare with nvidia-smi -L") from None
         return NvmlDevice(pynvml, handle, pid)
 
@@ -200,7 +195,6 @@ class NvmlDevice:
         pynvml = self._pynvml
         sm = (pynvml.NVML_CLOCK_SM,)
         memory = self._ask("memory", "nvmlDeviceGetMemoryInfo")
-        pci = self._ask("PCI bus", "nvmlDeviceGetPciInfo")
         capability = self._ask("compute capability", "nvmlDeviceGetCudaComputeCapability")
         reasons = self._ask("event_reasons", *_REASON_FUNCTIONS)
         limited = bool(reasons & CLOCK_SETTING_REASON) if reasons is not None else False
@@ -208,7 +202,6 @@ class NvmlDevice:
             index=self._ask("index", "nvmlDeviceGetIndex") or 0,
             name=self._ask("name", "nvmlDeviceGetName") or "unnamed device",
             uuid=self._ask("uuid", "nvmlDeviceGetUUID"),
-            pci_bus_id=pci.busId if pci is not None else None,
             driver=self._system("nvmlSystemGetDriverVersion"),
             cuda_driver=_cuda_version(self._system("nvmlSystemGetCudaDriverVersion_v2")),
             memory_bytes=memory.total if memory is not None else None,

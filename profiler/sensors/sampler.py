@@ -157,7 +157,6 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--period-ms", type=float, default=DEFAULT_PERIOD_MS)
     parser.add_argument("--host-period-ms", type=float, default=DEFAULT_HOST_PERIOD_MS)
     parser.add_argument("--device-uuid")
-    parser.add_argument("--pci-bus-id")
     parser.add_argument("--device-index", type=int, default=0)
     parser.add_argument("--no-nvml", action="store_true")
     return parser.parse_args(words)
@@ -184,9 +183,7 @@ def main(words: list[str] | None = None) -> int:
             if asked.no_nvml:
                 raise NvmlAbsent("the model does not run on a GPU")
             with nvml() as library:
-                device = library.device(
-                    uuid=asked.device_uuid, pci_bus_id=asked.pci_bus_id, index=asked.device_index, pid=asked.pid
-                )
+                device = library.device(uuid=asked.device_uuid, index=asked.device_index, pid=asked.pid)
                 facts["nvml"] = asdict(device.facts())
                 facts["power_source"] = device.power_source
                 facts["counter_period_ns"] = device.counter_period_ns()

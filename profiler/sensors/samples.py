@@ -4,7 +4,6 @@ import json
 import select
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +58,6 @@ class SamplerProcess:
         path: Path,
         *,
         device_uuid: str | None = None,
-        pci_bus_id: str | None = None,
         device_index: int | None = None,
         use_nvml: bool = True,
         period_ms: float = DEFAULT_PERIOD_MS,
@@ -70,8 +68,6 @@ class SamplerProcess:
         self._words += ["--period-ms", str(period_ms), "--host-period-ms", str(host_period_ms)]
         if device_uuid is not None:
             self._words += ["--device-uuid", device_uuid]
-        if pci_bus_id is not None:
-            self._words += ["--pci-bus-id", pci_bus_id]
         if device_index is not None:
             self._words += ["--device-index", str(device_index)]
         if not use_nvml:
@@ -139,21 +135,6 @@ class SamplerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
-
-
-def wait_for_rows(path: Path, after_ns: int, timeout_s: float = 2.0) -> bool:
-    """Wait until the file holds a row later than an instant, so that a window that just ended is covered."""
-    deadline_ns = time.monotonic_ns() + int(timeout_s * 1e9)
-    while time.monotonic_ns() < deadline_ns:
-        try:
-            log = read_samples(path)
-        except (FileFormatError, OSError):
-            return False
-        rows = log.power if log.power is not None else log.host
-        if rows is not None and len(rows) and int(rows.time_ns[-1]) >= after_ns:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def read_samples(path: Path) -> SampleLog:

@@ -16,11 +16,6 @@ enum { MAX_PROCESSES = 16, MAX_RULES = 32, MAX_DEVICES = 8 };
 
 typedef struct { unsigned index; } device_t;
 typedef struct { unsigned pid; unsigned long long used_bytes; unsigned gpu_instance, compute_instance; } process_t;
-typedef struct {
-    char bus_id_legacy[16];
-    unsigned domain, bus, device, device_id, subsystem_id;
-    char bus_id[32];
-} pci_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; int sensor; int temperature; } temperature_t;
 typedef struct {
@@ -179,9 +174,6 @@ int nvmlDeviceGetCount_v2(unsigned *count) { ENTER(); *count = (unsigned)setting
 static void uuid_of(unsigned index, char *buffer, size_t length) {
     snprintf(buffer, length, "GPU-00000000-5174-4b90-8000-%012u", index);
 }
-static void bus_of(unsigned index, char *buffer, size_t length) {
-    snprintf(buffer, length, "00000000:%02X:00.0", index + 1);
-}
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t **device) {
     ENTER();
     if (index >= (unsigned)settings.device_count) return INVALID_ARGUMENT;
@@ -197,15 +189,6 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, device_t **device) {
     }
     return NOT_FOUND;
 }
-int nvmlDeviceGetHandleByPciBusId_v2(const char *bus, device_t **device) {
-    ENTER();
-    for (unsigned i = 0; i < (unsigned)settings.device_count; i++) {
-        char mine[32];
-        bus_of(i, mine, sizeof mine);
-        if (!strcmp(mine, bus)) { *device = &devices[i]; return SUCCESS; }
-    }
-    return NOT_FOUND;
-}
 int nvmlDeviceGetIndex(device_t *device, unsigned *index) { ENTER(); *index = device->index; return SUCCESS; }
 int nvmlDeviceGetName(device_t *device, char *buffer, unsigned length) {
     (void)device;
@@ -215,13 +198,6 @@ int nvmlDeviceGetName(device_t *device, char *buffer, unsigned length) {
 int nvmlDeviceGetUUID(device_t *device, char *buffer, unsigned length) {
     ENTER();
     uuid_of(device->index, buffer, length);
-    return SUCCESS;
-}
-int nvmlDeviceGetPciInfo_v3(device_t *device, pci_t *pci) {
-    ENTER();
-    memset(pci, 0, sizeof *pci);
-    pci->bus = device->index + 1;
-    bus_of(device->index, pci->bus_id, sizeof pci->bus_id);
     return SUCCESS;
 }
 int nvmlDeviceGetMemoryInfo(device_t *device, memory_t *memory) {

@@ -71,7 +71,6 @@ def test_a_reading_holds_what_the_driver_says(nvml_stub: Stub) -> None:
         "index": 0,
         "name": "NVIDIA Stub 80GB",
         "uuid": None,
-        "pci_bus_id": "00000000:01:00.0",
         "driver": "580.65.06",
         "cuda_driver": "13.0",
         "memory_bytes": 85_899_345_920,
@@ -148,7 +147,7 @@ def test_cumulative_counters_are_nanoseconds(nvml_stub: Stub) -> None:
     assert reading["thermal_ns"] == pytest.approx(reading["time_ns"] * 0.25, rel=1e-3)
 
 
-def test_a_device_is_found_by_uuid_or_bus_whatever_its_index(nvml_stub: Stub) -> None:
+def test_a_device_is_found_by_uuid_whatever_its_index(nvml_stub: Stub) -> None:
     nvml_stub(device_count=4)
     indices = run(
         "import json\n"
@@ -156,10 +155,10 @@ def test_a_device_is_found_by_uuid_or_bus_whatever_its_index(nvml_stub: Stub) ->
         "with nvml() as library:\n"
         "    found = [library.device(uuid='GPU-00000000-5174-4b90-8000-000000000002'),\n"
         "             library.device(uuid='00000000-5174-4b90-8000-000000000002'),\n"
-        "             library.device(pci_bus_id='00000000:03:00.0'), library.device(index=1)]\n"
+        "             library.device(index=1)]\n"
         "    print(json.dumps([device.facts().index for device in found] + [library.count()]))\n"
     )
-    assert indices == [2, 2, 2, 1, 4]
+    assert indices == [2, 2, 1, 4]
 
 
 def test_an_unknown_device_is_named(nvml_stub: Stub) -> None:
