@@ -196,14 +196,14 @@ class Spans(Columns):
     device_end_ns: Array | None = column(np.int64, optional=True)
     mark: Array = column(np.uint8)  # bits of Mark
 
-    def of(self, *, pass_kind: PassKind | None = None, phase: Phase | None = None, marked: bool = True) -> "Spans":
-        """Return the rows of one pass and phase; ``marked=False`` leaves out warm-up and overrun."""
+    def of(self, *, pass_kind: PassKind | None = None, phase: Phase | None = None, counted: bool = False) -> "Spans":
+        """Return the rows of one pass and phase; ``counted`` leaves out warm-up and overrun."""
         keep = np.ones(len(self), dtype=bool)
         if pass_kind is not None:
             keep &= self.pass_kind == codes_of(pass_kind)
         if phase is not None:
             keep &= self.phase == codes_of(phase)
-        if not marked:
+        if counted:
             keep &= (self.mark & (Mark.WARM_UP | Mark.OVERRUN)) == 0
         return self.select(keep)
 

@@ -223,7 +223,7 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
         return []
     sizes: dict[str, Any] = run.model.shape
     shape = ModelShape(**sizes)
-    spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     if not len(spans):
         return []
     first = spans.select(spans.repetition == spans.repetition[0])

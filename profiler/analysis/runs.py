@@ -56,16 +56,16 @@ def at_clean_times(
 
 def clean_wall_ns(run: Run, phase: Phase) -> float | None:
     """Return the clean pass's median time of the steps of a phase that the profiled pass has; ``None`` without them."""
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     same = clean.duration_ns[np.isin(clean.step, profiled.step)]
     return float(np.median(same)) if len(same) else None
 
 
 def _time_of(run: Run, title: str, phase: Phase | None) -> str:
     """Say which of the clean pass's steps a time is the median of."""
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     repetitions = f"{len(np.unique(clean.repetition))} clean repetitions"
     if phase is Phase.PREFILL:
         return f"median over {repetitions}"
@@ -79,7 +79,7 @@ def _time_of(run: Run, title: str, phase: Phase | None) -> str:
 
 def marked_repetitions(run: Run, phase: Phase) -> tuple[int, int]:
     """Return how many clean repetitions of a phase ran on a disturbed machine, and how many there are."""
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     bits = Mark.THROTTLED | Mark.SHARED_DEVICE | Mark.CONTAMINATED
     return len(np.unique(clean.repetition[(clean.mark & bits) != 0])), len(np.unique(clean.repetition))
 

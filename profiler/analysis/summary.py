@@ -282,7 +282,7 @@ def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, 
     for run in runs:
         if run.kernels is None:
             continue
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
         kernels = _kernels_of(run.kernels, profiled)
         if not len(profiled) or not len(kernels):
             continue
@@ -298,7 +298,7 @@ def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, 
 
 def matching_clean_ns(spans: Spans, other: Spans) -> float:
     """Return the clean time of the same phase and steps as the spans of another pass, in nanoseconds."""
-    clean = spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    clean = spans.of(pass_kind=PassKind.CLEAN, counted=True)
     total = 0.0
     for phase in np.unique(other.phase):
         same = clean.select(clean.phase == phase)
@@ -323,7 +323,7 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
     for run in runs:
         if run.kernels is None:
             continue
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
         kernels = _kernels_of(run.kernels, profiled)
         span_count += len(profiled)
         sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
@@ -361,7 +361,7 @@ def _clean_scale(runs: Sequence[Run], phase: Phase) -> float | None:
         return 1.0
     clean_ns = profiled_ns = 0.0
     for run in runs:
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
         clean_ns += matching_clean_ns(run.spans, profiled)
         profiled_ns += float(profiled.duration_ns.sum())
     return clean_ns / profiled_ns if profiled_ns and clean_ns > 0 else None
@@ -402,7 +402,7 @@ def union_ns(start_ns: Array, end_ns: Array) -> int:
 
 
 def _clean(spans: Spans, phase: Phase) -> Spans:
-    return spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False)
+    return spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
 
 
 def _edges(table: Spans) -> tuple[Array, Array]:
@@ -438,7 +438,7 @@ def _host_issue_ms(tables: Sequence[Spans]) -> float | None:
 
 
 def _total_ms(run: Run) -> Array:
-    table = run.spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    table = run.spans.of(pass_kind=PassKind.CLEAN, counted=True)
     starts, ends = _edges(table)
     return (table.end_ns[ends] - table.start_ns[starts]) / 1e6
 

@@ -122,7 +122,7 @@ def _with_slowdown(made: Pass, spans: Spans) -> Pass:
     if made.kind in (PassKind.CLEAN, PassKind.ENERGY):
         return made
     inside = (spans.host_start_ns >= made.start_ns) & (spans.host_end_ns <= made.end_ns)
-    own = spans.select(inside).of(pass_kind=made.kind, marked=False)
+    own = spans.select(inside).of(pass_kind=made.kind, counted=True)
     ratios: dict[Phase | None, float | None] = {}
     for phase in (None, *Phase):
         rows = own.of(phase=phase) if phase is not None else own

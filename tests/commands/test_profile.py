@@ -41,7 +41,7 @@ def test_a_run_holds_every_sample_and_every_pass(tiny_run):
     run = load_run(folder)
     assert run.outcome is Outcome.COMPLETE
     assert (run.stop.rule, run.stop.repetition_count) == (StopRule.FIXED_COUNT, 5)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, counted=True)
     assert len(clean.of(phase=Phase.PREFILL)) == 5
     assert len(clean.of(phase=Phase.DECODE)) == 5 * (6 - 1)
     assert np.all(clean.duration_ns > 0)
@@ -58,8 +58,8 @@ def test_the_passes_state_their_slowdown_and_the_clean_one_none(tiny_run):
     run = load_run(tiny_run[0])
     by_kind = {p.kind: p for p in run.passes}
     assert by_kind[PassKind.CLEAN].slowdown is None
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=Phase.DECODE, marked=False)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False)
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=Phase.DECODE, counted=True)
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)
     same_steps_ns = sum(float(np.median(clean.duration_ns[clean.step == step])) for step in profiled.step)
     assert by_kind[PassKind.KERNELS].decode_slowdown == pytest.approx(profiled.duration_ns.sum() / same_steps_ns)
 
@@ -142,7 +142,7 @@ def test_other_decode_modes(tmp_path, mode):
     done = tokprof("profile", *TINY, *words)
     assert done.returncode == 0, done.stderr
     run = load_run(tmp_path / "m")
-    steps = len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False))
+    steps = len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True))
     assert 0 < steps <= 2 * 5
     assert run.kernels is not None
 
@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_the_finished_repetitions_and_marks_the_run(tmp_path):
     assert run.outcome is Outcome.INTERRUPTED
     assert run.stop.rule is StopRule.INTERRUPTED
     assert run.stop.repetition_count >= 1
-    assert len(run.spans.of(phase=Phase.PREFILL, marked=False)) == run.stop.repetition_count
+    assert len(run.spans.of(phase=Phase.PREFILL, counted=True)) == run.stop.repetition_count
     assert "interrupted" in out
 
 
@@ -348,7 +348,7 @@ def test_throttled_and_shared_repetitions_are_kept_marked_and_said(nvml_stub, tm
     words = ("--nvml-device", 0, "-r", 5, "--skip", "energy", "--skip", "kernels", "--skip", "stacks")
     done = tokprof("profile", *TINY, *words, "--out", tmp_path / "t")
     assert done.returncode == 0, done.stderr
-    clean = load_run(tmp_path / "t").spans.of(pass_kind=PassKind.CLEAN, marked=False)
+    clean = load_run(tmp_path / "t").spans.of(pass_kind=PassKind.CLEAN, counted=True)
     assert len(clean) == 5 * 6
     assert np.all(clean.mark & Mark.THROTTLED)
     assert np.all(clean.mark & Mark.SHARED_DEVICE)

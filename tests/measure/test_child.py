@@ -108,7 +108,7 @@ def test_a_later_pass_that_fails_costs_only_itself(measure, monkeypatch, name, f
     monkeypatch.setattr(worker, name, out_of_memory)
     run = measure()
     assert run.outcome is Outcome.COMPLETE
-    assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False)) == 2 * 3
+    assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)) == 2 * 3
     assert {made.kind for made in run.passes} == set(PassKind) - {failed}
     (note,) = [note for note in run.notes if note.code == "pass-failed"]
     assert note.message.startswith(f"the {failed} pass failed, so what it measures is absent: out of memory with tiny")

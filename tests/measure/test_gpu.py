@@ -32,12 +32,12 @@ def run(tmp_path_factory):
 
 def kernel_ns_per_span(run, phase):
     kernels = run.kernels.select(run.kernels.phase == codes_of(phase))
-    spans = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, marked=False)
+    spans = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
     return union_ns(kernels.start_ns, kernels.end_ns) / len(spans)
 
 
 def clean_ns_per_span(run, phase):
-    return float(run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, marked=False).duration_ns.mean())
+    return float(run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True).duration_ns.mean())
 
 
 def test_a_busy_prefill_takes_as_long_as_its_kernels(run):

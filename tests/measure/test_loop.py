@@ -167,7 +167,7 @@ def test_every_row_counts_its_tokens_bytes_and_context():
     measure_clean(diary, HostClock(diary.tell_ns), work(), spans, StopLimits(repetition_count=3), warm_up_count=2)
     table = spans.build()
     assert len(table) == (3 + 2) * 4
-    clean = table.of(pass_kind=PassKind.CLEAN, marked=False)
+    clean = table.of(pass_kind=PassKind.CLEAN, counted=True)
     assert sorted(set(clean.repetition.tolist())) == [0, 1, 2]
     decode = clean.of(phase=Phase.DECODE)
     assert len(decode) == 3 * (4 - 1)
@@ -194,7 +194,7 @@ def test_natural_mode_stops_at_the_end_of_the_sequences_and_marks_late_steps():
     table = spans.build()
     assert len(table) == 5  # prefill and four steps: two of them issued before the end was known
     assert (table.mark == Mark.OVERRUN).tolist() == [False, False, False, True, True]
-    assert len(table.of(marked=False)) == 3
+    assert len(table.of(counted=True)) == 3
 
 
 @pytest.mark.parametrize("mode", [DecodeMode.NATURAL, DecodeMode.GENERATE])

@@ -88,7 +88,7 @@ def test_ctrl_c_after_the_clean_pass_keeps_it_and_marks_the_run(tmp_path, stage)
     assert done.stdout.strip() == "['interrupted']", done.stderr
     run = load_run(tmp_path / "run")
     assert run.outcome is Outcome.INTERRUPTED
-    assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, marked=False)) == 20 * 5
+    assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)) == 20 * 5
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
     wait_until_gone(tmp_path)
 
