@@ -121,7 +121,7 @@ def _as_compiled(
 ) -> Launch:
     """Specialise as Triton's own launcher does: None and 1 become constants, multiples of 16 are known to be such."""
     signature, fixed, divisible = {}, dict(constants), []
-    frozen = set(kernel.do_not_specialize)
+    frozen = set(getattr(kernel, "do_not_specialize", ()))  # the interpreter knows none
     for position, name in enumerate(kernel.arg_names):
         if position >= len(arguments):
             signature[name] = "constexpr"

@@ -177,4 +177,4 @@ def tile_for_some(x: Tensor, weight: Tensor) -> tuple[int, int]:
 
 def padded_rows(rows: int) -> int:
     """Return the number of vectors that :func:`dot_some` is compiled for."""
-    return max(16, triton.next_power_of_2(rows))
+    return max(16, int(triton.next_power_of_2(rows)))

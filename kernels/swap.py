@@ -33,6 +33,7 @@ class Swapped:
 
     counts: tuple[tuple[str, int], ...]
     largest_difference: float
+    interpreted: bool  # by Triton's interpreter, whose times say nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,9 @@ def swap(model: nn.Module) -> Swapped:
     largest = max(_difference(one, TOLERANCES[parameter.dtype]) for one in swaps)
     for one in swaps:
         one.put()
-    return Swapped(counts=tuple(Counter(one.kernel for one in swaps).items()), largest_difference=largest)
+    return Swapped(
+        counts=tuple(Counter(one.kernel for one in swaps).items()), largest_difference=largest, interpreted=INTERPRETED
+    )
 
 
 def _difference(one: _Swap, tolerance: float) -> float:

@@ -336,12 +336,13 @@ def _swap_kernels(model: Any) -> Note:
     except KernelError as error:
         raise MeasurementError(f"--kernels triton: {error}") from error
     words = ", ".join(f"{count} x {kernel}" for kernel, count in swapped.counts)
+    by = "; they ran in Triton's interpreter, whose times say nothing of a GPU" if swapped.interpreted else ""
     return Note(
         code="kernels-swapped",
         message=f"Triton kernels stand in for the model's own: {words}; each was run beside the original on random "
-        f"inputs, and none differed by more than {swapped.largest_difference:.1e} of its result",
+        f"inputs, and none differed by more than {swapped.largest_difference:.1e} of its result{by}",
         advice="profile the same with --kernels eager and compare the two",
-        level=NoteLevel.INFO,
+        level=NoteLevel.WARNING if swapped.interpreted else NoteLevel.INFO,
     )
 
 

@@ -1,0 +1,87 @@
+"""``tokprof kernels`` and ``tokprof profile --kernels`` as a user meets them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used")
+
+
+def tokprof(*words, interpreted=False, code=0):
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"} | {"COLUMNS": "200"}
+    if interpreted:
+        environment["TRITON_INTERPRET"] = "1"
+    command = [sys.executable, "-m", "tokprof.profiler.cli", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@no_gpu
+def test_without_a_gpu_the_kernels_are_listed_and_it_is_said_that_nothing_was_timed():
+    done = tokprof("kernels", "--only", "attention", "--context", 512)
+    assert done.stdout.count("decode_attention") == 4  # two models, two batches
+    assert "F.scaled_dot_product_attention" in done.stdout
+    assert done.stderr.strip() == (
+        "torch sees no CUDA device here, so nothing was timed; --resources compiles them without one"
+    )
+    facts = json.loads(tokprof("kernels", "--list", "--json", "--model", "starcoder", "--batch", 1).stdout)
+    head = next(fact for fact in facts if fact["kernel"] == "LM head, greedy")
+    assert head["byte_count"] == 2 * 49152 * 6144 + 2 * 6144 + 8
+    assert head["flop_count"] == 2 * 49152 * 6144
+    assert {fact["model"] for fact in facts} == {"StarCoder"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--only", "softmax"), "--only softmax: no kernel of that name; choose from RMSNorm, SwiGLU, rotary"),
+        (("--model", "Codestrel-22B-v0.1"), "did you mean Codestral-22B-v0.1"),
+        (("--batch", "0"), "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_are_one_line(words, said):
+    done = tokprof("kernels", *words, code=2)
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_resources_are_compiled_for_three_generations():
+    facts = json.loads(tokprof("kernels", "--resources", "--json", "--only", "GELU").stdout)
+    assert [fact["target"] for fact in facts] == ["sm_80", "sm_90", "sm_100"]
+    assert all(fact["launch"] == "gelu_kernel" and fact["register_count"] > 0 for fact in facts)
+    assert {fact["spill_bytes"] for fact in facts} == {0}
+    refused = tokprof("kernels", "--resources", "--only", "GELU", interpreted=True, code=2)
+    assert (
+        refused.stderr == "tokprof: --resources: TRITON_INTERPRET=1 is set, so there is nothing to compile; unset it\n"
+    )
+
+
+PROFILE = ("profile", "tiny-llama", "--weights", "random", "--kernels", "triton", "--device", "cpu")
+
+
+def test_triton_kernels_are_refused_on_a_cpu_and_under_torch_compile(tmp_path: Path):
+    done = tokprof(*PROFILE, "--compile", "--out", tmp_path / "run", code=2)
+    assert "--kernels triton: torch.compile would replace these kernels" in done.stderr
+    done = tokprof(*PROFILE, "--out", tmp_path / "run", code=2)
+    assert "Triton kernels need a GPU, and the model is on cpu" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_profile_by_the_interpreter_says_what_stood_in_for_what(tmp_path: Path):
+    words = ("-n", 2, "-r", 1, "--warm-up", 0, "--prompt-tokens", 4, "--skip", "energy", "--skip", "stacks", "--json")
+    done = tokprof(*PROFILE, *words, "--out", tmp_path / "run", interpreted=True)
+    summary = json.loads(done.stdout)
+    notes = {note["code"]: note for note in summary["notes"]}
+    assert "15 x skinny product, 2 x SwiGLU, 5 x RMSNorm, 1 x rotary" in notes["kernels-swapped"]["message"]
+    assert "whose times say nothing of a GPU" in notes["kernels-swapped"]["message"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["model"]["kernels"] == "triton"
