@@ -47,6 +47,7 @@ class Steps:
     evidence: str
     confidence: float
     word: str = "step of unknown phase"  # what to call those without a phase
+    marked: bool = False  # tokprof's own: a prefill begins with the host's call, not with its first kernel
 
     def __len__(self) -> int:
         return len(self.phase)
@@ -217,7 +218,8 @@ def _own(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:
         found = STEP_LABEL.fullmatch(name)
         return Phase(found[1]) if found else False
 
-    return _assigned(_windows(trace, matches), work, launched_ns, "tokprof's step names", 1.0, until_next=False)
+    found = _assigned(_windows(trace, matches), work, launched_ns, "tokprof's step names", 1.0, until_next=False)
+    return None if found is None else replace(found, marked=True)
 
 
 def _sglang(trace: Trace, work: DeviceEvents, launched_ns: Array) -> Steps | None:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tokprof.profiler.analysis.runs import clean_step
 from tokprof.profiler.record import Phase
 from tokprof.profiler.trace.reader import read_trace
 from tokprof.profiler.trace.steps import timeline, typical_steps
@@ -217,6 +218,26 @@ def test_the_watchdogs_polling_is_no_synchronisation(real_traces):
     assert sum(name == "cudaEventQuery" for name in trace.host.names) == 1
     (step,) = typical_steps(trace)
     assert not any("EventQuery" in step.kernels.gap_owners[code] for code in step.kernels.gap_owner)
+
+
+@pytest.mark.parametrize("running", [None, 1030])
+def test_a_prefill_of_ours_begins_at_its_call_and_its_latency_is_the_first_kernels_gap(tmp_path, running):
+    """As the clean pass's mark does: on an idle device there, else when what was running has ended."""
+    events = [
+        slice_of("user_annotation", "tokprof.prefill#rep=0", 1000, 1300),
+        *(event for n in range(1, 4) for event in (
+            launch(1190 + n, 1190.5 + n, n), work(f"gemm {n}", 1190 + 11 * n, 1200 + 11 * n, n))),
+    ]  # fmt: skip
+    if running:
+        events += [launch(900, 901, 9), work("before", 950, running, 9)]
+    step = step_of(tmp_path, *events, annotated=False)
+    begin = running or 1000
+    assert step.kernels.start_ns[0] == (1201 - begin) * 1000
+    assert step.wall_ns == (1233 - begin) * 1000
+    assert step.kernels.gap_ns.tolist() == [(1201 - begin) * 1000, 1000, 1000]
+    assert gap_of(step, 0)[1] == "host launch late"
+    clean = clean_step(step, step.wall_ns, on_cpu=False)
+    assert clean.kernels.gap_ns.tolist() == step.kernels.gap_ns.tolist()
 
 
 def test_no_trace_at_all_gives_no_step(tmp_path):
