@@ -101,7 +101,7 @@ def _read_document(text: Text, events: Events) -> None:
         text.at += 3
         events.repaired["byte-order mark left out"] += 1
     first = _sign(text)
-    scanner = new_scanner(events)
+    scanner = new_scanner(events, text)
     if first == b"[":
         text.at += 1
         whole = _read_events(text, events, scanner)
@@ -238,6 +238,7 @@ def _note_break(text: Text, events: Events) -> None:
     """Note where the file breaks off; refuse it if nothing came before."""
     why = text.broken or "the text ends inside the event list"
     kept = events.total - sum(events.rejected.values())
+    whole = "" if text.garbled else "whole "
     if kept == 0:
         raise FileFormatError(
             f"{text.name}: byte {text.offset:,}: {why}, before the first whole event; "
@@ -247,8 +248,10 @@ def _note_break(text: Text, events: Events) -> None:
         Note(
             code="trace-truncated",
             message=f"{text.name}: {why} at byte {text.offset:,} of its text; "
-            f"the {kept:,} whole events before it were kept",
-            advice="the end of the work is missing: totals are lower bounds",
+            f"the {kept:,} {whole}events before it were kept",
+            advice="what was kept may be wrong: copy or export the file again"
+            if text.garbled
+            else "the end of the work is missing: totals are lower bounds",
         )
     )
 
@@ -259,21 +262,25 @@ def _note_break(text: Text, events: Events) -> None:
 def _read_events(text: Text, events: Events, scanner: Any) -> bool:
     """Read the elements of the event list; return whether it ended."""
     scanner.restart()
+    resynchroniser = scanner.resynchroniser if isinstance(scanner, _PythonScanner) else _Resynchroniser(text)
     while True:
         if text.stop - text.at < BLOCK_BYTES:
             text.more()
         text.at, state, others = scanner.feed(text.buffer, text.at, text.stop)
         for start, stop in others:
-            raw = bytes(text.buffer[start:stop])
-            try:
-                events.add([_EVENT.decode(raw)])
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                if not _add_leniently(raw, events):
-                    events.leave_out("not JSON")
+            if not _add_odd(bytes(text.buffer[start:stop]), events):
+                events.leave_out("not JSON")
         if state == _LIST_ENDED:
-            return True
+            # In damaged text a bracket of an event's own list may stand there as if it ended the events.
+            on = _SURE_BEGINNING.search(text.buffer, text.at, text.stop) if events.rejected["not JSON"] else None
+            if on is None:
+                return True
+            text.at = on.start()
+            events.repaired["events read on behind a stray ]"] += 1
+            scanner.restart()
+            continue
         if state == _STUCK or (text.ended and text.at < text.stop):
-            if not _read_odd(text, events):
+            if not resynchroniser.read_odd(events):
                 return False
             scanner.skipped()
         elif text.ended:
@@ -289,35 +296,86 @@ def _read_events(text: Text, events: Events, scanner: Any) -> bool:
 _EVENT = msgspec.json.Decoder(Event)
 _EVENTS = msgspec.json.Decoder(list[Event])
 _RESUME = re.compile(rb'(?<=[},])[\s\0]*(\{\s*"(?:ph|name|cat|pid|tid|ts|dur|id|args|s|bp)"\s*:)')
+_SURE_BEGINNING = re.compile(rb'\{\s*"ph"\s*:\s*"')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[{}\[\],]', re.DOTALL)
 
 
-def _read_odd(text: Text, events: Events) -> bool:
-    """Read the element at which the scanner is stuck, or leave it out; return whether reading goes on behind it."""
-    grown = 0
-    while True:
-        end = _element_end(text.buffer, text.at, text.stop)
-        if end == text.at:  # a sign that begins nothing
-            end += 1
-        if end is not None and _add_leniently(bytes(text.buffer[text.at : end]), events):
-            text.at = end
+class _Resynchroniser:
+    """Goes on behind what is no JSON, in time linear in the text however much of it is damaged.
+
+    An element may reach over what looks like the next event's beginning, if such objects lie inside it. To tell, its
+    brackets are followed as far as the window reaches; where it does not end, that look was in vain. Vain looks are
+    paid from an allowance, which reading on refills; without it, an element is taken to end at the next beginning.
+    """
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+        self._beginning = -1  # of an event, the last one found; offsets are those of the text
+        self._searched = 0  # no other begins before it, from the last search on
+        self._allowance = LOOK_BYTES
+        self._refilled = 0  # up to where
+
+    def beginning(self, at: int) -> int | None:
+        """Return where in the window the next event begins behind ``at``; ``None`` if nowhere."""
+        text = self._text
+        base = text.offset - text.at
+        if self._beginning > base + at:
+            return self._beginning - base
+        start = min(max(at + 1, self._searched - base), text.stop)
+        found = _RESUME.search(text.buffer, start, text.stop)
+        if found is None:
+            # What the window cuts off may still be one.
+            self._searched = max(base + at + 1, base + text.stop - _BEGINNING_BYTES)
+            return None
+        self._beginning = self._searched = base + found.start(1)
+        return found.start(1)
+
+    def read_odd(self, events: Events) -> bool:
+        """Read the element at which the scanner is stuck, or leave it out; return whether reading goes on behind it."""
+        text = self._text
+        self._allowance = min(LOOK_BYTES, self._allowance + text.offset - self._refilled)
+        self._refilled = text.offset
+        grown = 0
+        while True:
+            next_one = self.beginning(text.at)
+            looks = next_one is None or self._allowance > 0
+            end = _element_end(text.buffer, text.at, text.stop if looks or next_one is None else next_one)
+            if end == text.at:  # a sign that begins nothing
+                end += 1
+            if end is not None and _add_odd(bytes(text.buffer[text.at : end]), events):
+                text.at = end
+                return True
+            if next_one is not None and looks:
+                self._allowance -= max(0, (text.stop if end is None else end) - next_one)
+            if end is not None and (next_one is None or next_one >= end):
+                text.at = end
+            elif next_one is not None and (end is not None or not looks or grown >= 2 or text.ended):
+                text.at = next_one
+            elif text.stop - text.at <= MAXIMUM_EVENT_BYTES and not text.ended:
+                text.more()  # which moves the window, so all is looked for again
+                grown += 1
+                continue
+            elif next_one is not None:
+                text.at = next_one
+            else:
+                events.leave_out("cut off")
+                return False
+            events.leave_out("not JSON")
             return True
-        resume = _RESUME.search(text.buffer, text.at + 1, text.stop)
-        if end is not None and (resume is None or resume.start(1) >= end):
-            text.at = end
-        elif resume is not None and (end is not None or grown >= 2 or text.ended):
-            text.at = resume.start(1)
-        elif text.stop - text.at <= MAXIMUM_EVENT_BYTES and not text.ended:
-            text.more()  # which moves the window, so all is looked for again
-            grown += 1
-            continue
-        elif resume is not None:
-            text.at = resume.start(1)
-        else:
-            events.leave_out("cut off")
-            return False
-        events.leave_out("not JSON")
-        return True
+
+
+LOOK_BYTES = 8 << 20  # of text, the allowance for looks in vain
+_BEGINNING_BYTES = 256  # more than an event's first key takes
+
+
+def _add_odd(raw: bytes, events: Events) -> bool:
+    """Add an element, strictly JSON or to be mended; return False where it cannot be."""
+    try:
+        found = _EVENT.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _add_leniently(raw, events)
+    events.add([found])
+    return True
 
 
 def _element_end(buffer: bytearray, start: int, stop: int) -> int | None:
@@ -384,12 +442,12 @@ def _strictly_not(raw: bytes) -> bool:
 # ----------------------------------------------------------------------------------------------------------- scanners
 
 
-def new_scanner(events: Events) -> Any:
+def new_scanner(events: Events, text: Text) -> Any:
     """Return the native scanner, or the one in Python where that is missing."""
     native = scanner_module()
     if native is not None:
         return native.Scanner([word.encode() for word in DEVICE_CATEGORIES])
-    return _PythonScanner(events)
+    return _PythonScanner(events, text)
 
 
 def _settle(scanner: Any, events: Events) -> None:
@@ -405,8 +463,10 @@ def _settle(scanner: Any, events: Events) -> None:
 class _PythonScanner:
     """Does what the native scanner does, and hands every event on at once instead of collecting it."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, text: Text) -> None:
+        self.resynchroniser = _Resynchroniser(text)
         self._events = events
+        self._reach = MAXIMUM_EVENT_BYTES  # of text that is decoded at once: less where some of it proved to be no JSON
         self._missing = self._stray = 0
         self.restart()
 
@@ -438,12 +498,18 @@ class _PythonScanner:
                 continue
             if sign != b"{":
                 return at, _STUCK, []
-            cut = _last_boundary(buffer, at, stop)
-            if cut == at or not self._takes(b"[" + buffer[at:cut] + b"]"):
+            cut = _last_boundary(buffer, at, min(stop, at + self._reach))
+            if cut > at and self._takes(b"[" + buffer[at:cut] + b"]"):
+                self._reach = min(2 * self._reach, MAXIMUM_EVENT_BYTES)
+            elif cut > at and self._reach > LEAST_REACH_BYTES:
+                self._reach = max(min(self._reach, cut - at) // 2, LEAST_REACH_BYTES)
+                continue
+            else:
+                if self.resynchroniser.beginning(at) is not None:
+                    return at, _STUCK, []
                 end = _element_end(buffer, at, stop)
                 if end is None:
-                    torn = _RESUME.search(buffer, at + 1, stop) is not None
-                    return at, _STUCK if torn else _WANTS_MORE, []
+                    return at, _WANTS_MORE, []
                 cut = end
                 if not self._takes(b"[" + buffer[at:end] + b"]"):
                     return at, _STUCK, []
@@ -462,6 +528,7 @@ class _PythonScanner:
         return False
 
 
+LEAST_REACH_BYTES = 4 << 10
 _BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 
 

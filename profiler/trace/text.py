@@ -25,6 +25,7 @@ class Text:
         self.stop = 0
         self.ended = False
         self.broken: str | None = None  # why the bytes ended early
+        self.garbled = False  # damage lies somewhere before, and what was read may be wrong
         self.repaired: Counter[str] = Counter()
         self._dropped = 0  # bytes of the text before buffer[0]
         self._hash = new_hash()
@@ -125,6 +126,7 @@ class _Gunzip:
         except ERRORS as error:
             self._done = True
             text.broken = text.broken or f"the gzip stream is damaged ({error})"
+            text.garbled = True
             return b""
         if not chunk and not part and not self._inflate.eof:
             self._done = True

@@ -977,6 +977,14 @@ def test_a_torn_event_costs_itself_alone(gone, block, read, monkeypatch):
     accounted(trace.counts)
 
 
+def test_a_list_that_a_stray_bracket_seems_to_end_goes_on(read):
+    listed = document(GOOD, "one event a line")
+    trace = read(listed.replace(b"[\n{", b"[\n{x} ],\n{"))
+    assert trace.device.duration_ns.tolist() == [1000, 2500, 125]
+    assert "stray ]" in said(trace)
+    accounted(trace.counts)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [

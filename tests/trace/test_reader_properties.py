@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tokprof.profiler.errors import TokprofError
+from tokprof.profiler.trace import reader
 from tokprof.profiler.trace.events import nanoseconds
 from tokprof.profiler.trace.reader import read_trace
 
@@ -330,3 +332,77 @@ def test_both_scanners_give_the_same_trace(tmp_path, events, layout, damage):
             except TokprofError as error:
                 found.append(str(error))
     assert found[0] == found[1]
+
+
+# ---------------------------------------------------------------------------------------------------- work in damage
+
+
+def work_event(number):
+    args = {"device": 0, "stream": 7, "correlation": number}
+    place = {"ph": "X", "cat": "kernel", "name": "gemm", "pid": 0, "tid": 7, "ts": number, "dur": 1}
+    return place | {"args": args}
+
+
+class Work:
+    """Counts the bytes over which the reader follows brackets and decodes in Python."""
+
+    def __init__(self, patch):
+        self.bytes = 0
+        element_end, takes = reader._element_end, reader._PythonScanner._takes
+
+        def counted_end(buffer, start, stop):
+            end = element_end(buffer, start, stop)
+            self.bytes += (stop if end is None else end) - start
+            return end
+
+        def counted_takes(scanner, block):
+            self.bytes += len(block)
+            return takes(scanner, block)
+
+        patch.setattr(reader, "_element_end", counted_end)
+        patch.setattr(reader._PythonScanner, "_takes", counted_takes)
+
+
+@pytest.mark.parametrize("layout", ["one line", "native"])
+@pytest.mark.parametrize("damage", [(b'"name": "gemm"', b'"name": "gemm'), (b'"stream"', b'[{"stream"')])
+def test_going_on_behind_damage_is_work_in_proportion_to_the_text(damage, layout, tmp_path, monkeypatch):
+    """Every other event is torn: following the brackets of each to the end would be quadratic."""
+    monkeypatch.setattr(reader, "LOOK_BYTES", 1 << 12)
+    used, found = {}, {}
+    for count in (600, 1200):
+        parts = re.split(rb'(?<=[\[,])\s*(?=\{\s*"ph")', document([work_event(n + 1) for n in range(count)], layout))
+        torn = [part.replace(*damage) if n % 2 else part for n, part in enumerate(parts)]
+        (tmp_path / "torn.json").write_bytes(b"".join(torn))
+        for scanner in SCANNERS:
+            with pytest.MonkeyPatch.context() as patch:
+                use_scanner(scanner, patch)
+                work = Work(patch)
+                trace = reader.read_trace(tmp_path / "torn.json")
+            assert len(trace.device) > 0.45 * count
+            assert max(trace.device.correlation) > count - 2
+            accounted(trace.counts)
+            used[scanner, count] = work.bytes
+            found[scanner, count] = rows_of(trace), trace.counts
+    for scanner in SCANNERS:
+        assert used[scanner, 1200] < 2.5 * used[scanner, 600]
+        assert all(found[scanner, count] == found[SCANNERS[0], count] for count in (600, 1200))
+
+
+def test_a_byte_of_a_real_gzip_flipped_ends_and_is_said(real_traces, tmp_path, monkeypatch):
+    """It garbles every later line, for these refer back to it."""
+    monkeypatch.setattr(reader, "LOOK_BYTES", 1 << 20)
+    content = bytearray((real_traces / "h100_qwen1.5-0.5b_prefill.json.gz").read_bytes())
+    content[200_000] ^= 255
+    (tmp_path / "t.json.gz").write_bytes(content)
+    found = []
+    for scanner in SCANNERS:
+        with pytest.MonkeyPatch.context() as patch:
+            use_scanner(scanner, patch)
+            work = Work(patch)
+            trace = reader.read_trace(tmp_path / "t.json.gz")
+        assert work.bytes < 8 * 8_607_042 + reader.LOOK_BYTES
+        accounted(trace.counts)
+        found.append((rows_of(trace), trace.counts))
+        advice = " ".join(note.advice for note in trace.notes)
+        assert "what was kept may be wrong" in advice
+    assert all(one == found[0] for one in found)
