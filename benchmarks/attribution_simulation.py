@@ -40,6 +40,7 @@ class Noise:
 
     between_sd: float = 0.004  # of a process's difference between two arms
     machine_sd: float = 0.005  # of a process as a whole, which all its arms share
+    clock_sd: float = 0.004  # of an arm's clock in a process, which is measured
     drift_sd: float = 0.010  # stationary first-order autoregression from sample to sample
     drift_correlation: float = 0.95
     trend_sd: float = 0.010  # linear, from a process's start to its end
@@ -51,11 +52,13 @@ class Noise:
     point_outlier_mean: float = 0.30
     language_sd: float = 0.006  # of languages' own true effects around that of their class
 
-    def scaled(self, factor):
-        """Return this noise with all that happens within a process multiplied."""
-        return replace(self, **{name: getattr(self, name) * factor for name in WITHIN})
+    def scaled(self, between, within):
+        """Return this noise with that between processes and that within them multiplied."""
+        factors = dict.fromkeys(BETWEEN, between) | dict.fromkeys(WITHIN, within)
+        return replace(self, **{name: getattr(self, name) * factor for name, factor in factors.items()})
 
 
+BETWEEN = ("between_sd", "clock_sd")
 WITHIN = ("drift_sd", "trend_sd", "sample_sd", "point_sd", "outlier_mean", "point_outlier_mean")
 
 
@@ -134,7 +137,7 @@ def simulate(design, noise, plant, experiments, rng):
     common = rng.normal(0, each * 0.8, (*shape, ARMS, 1))
     own = common + rng.normal(0, each * 0.6, (*shape, ARMS, 3))
     models = plant.models()
-    clock = np.array([m.clock_mhz for m in models]) * np.exp(rng.normal(0, 0.004, (*shape, ARMS)))
+    clock = np.array([m.clock_mhz for m in models]) * np.exp(rng.normal(0, noise.clock_sd, (*shape, ARMS)))
     gap = np.array([m.gap_s for m in models]) * np.exp(rng.normal(0, 0.01, (*shape, ARMS)))
     steps = n_out - 1
     context = n_in[..., None] + 0.5 + steps[..., None] * (np.arange(POINTS) + 0.5) / POINTS
@@ -408,8 +411,8 @@ def measured_noise(noise, plant, file):
     design = Design(processes=20)
     for _ in range(4):  # outliers make it not quite linear
         pilot = run(design, noise, plant, 24, np.random.default_rng(11))
-        noise = noise.scaled(facts["within_sd"] / pilot["within_sd"])
-    return replace(noise, between_sd=facts["between_sd"])
+        noise = noise.scaled(*(facts[k] / pilot[k] if pilot[k] else 1.0 for k in ("between_sd", "within_sd")))
+    return noise
 
 
 def main():
