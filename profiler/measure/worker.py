@@ -125,6 +125,8 @@ def _passes(
         Interrupts.check()
         channel.send("progress", "clean", count=state.count, total=request.limits.repetition_count)
 
+    profiler: Any = None
+
     def energy_pass() -> list[Pass]:
         window_ns = channel.ask("energy")
         if window_ns is None:
@@ -146,7 +148,6 @@ def _passes(
         PassKind.STACKS: lambda: _stack_passes(request, channel, engine, clock, work, spans),
     }
     clean: CleanPass | None = None
-    profiler: Any = None
     try:
         clean = measure_clean(
             engine, clock, work, spans, request.limits, warm_up_count=request.warm_up_count, on_repetition=tell
