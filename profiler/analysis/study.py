@@ -155,6 +155,7 @@ class _Differences:
 
     blocks: list[Array]
     languages: list[Array]
+    groups: list[Array]  # what a block's difference is typical of: its language; its item where the tokens differ
     paired: bool
     arm_logs: list[Array]
     base_logs: list[Array]
@@ -165,7 +166,7 @@ class _Differences:
             kept = [i for i, own in enumerate(self.blocks) if len(own)]
             if not kept:
                 return None
-            return stats.over_processes([self.blocks[i] for i in kept], [self.languages[i] for i in kept])
+            return stats.over_processes([self.blocks[i] for i in kept], [self.groups[i] for i in kept])
         a = [float(np.mean(own)) for own in self.arm_logs if len(own)]
         b = [float(np.mean(own)) for own in self.base_logs if len(own)]
         return stats.welch(a, b) if a and b else None
@@ -198,10 +199,17 @@ def _differences(study: Study, table: _Table, arm: int, quantity: str, languages
     return _Differences(
         blocks=blocks,
         languages=labels,
+        groups=labels if same_tokens(study, arm) else [table.item[both & (table.process == p)] for p in processes],
         paired=not study.plan.apart,
         arm_logs=[own[here & ~np.isnan(own) & (table.process == p)] for p in processes],
         base_logs=[base[here & ~np.isnan(base) & (table.process == p)] for p in processes],
     )
+
+
+def same_tokens(study: Study, arm: int) -> bool:
+    """Say whether an arm's tokenizer gives the base's tokens, so that fertility cancels exactly."""
+    own = study.model(arm).tokenizer_digest
+    return own is not None and own == study.model(0).tokenizer_digest
 
 
 # ---------------------------------------------------------------------------------------------------------- the report
@@ -326,11 +334,10 @@ def _comparison(
             lines.append((language, found["total"], found["prefill"], found["decode"]))
     adjusted = stats.holm([stats.p_value(total) for _, total, _, _ in lines])
     equivalence = stats.holm([stats.tost(total, margin) for _, total, _, _ in lines])
-    base, own = study.model(0), study.model(arm)
     comparison = Comparison(
         arm=plan.arms[arm].name,
         role=str(plan.arms[arm].role),
-        same_tokens=base.tokenizer_digest is not None and base.tokenizer_digest == own.tokenizer_digest,
+        same_tokens=same_tokens(study, arm),
         claims=tuple(claims),
         languages=tuple(
             LanguageLine(
@@ -345,7 +352,7 @@ def _comparison(
             for (language, total, prefill, decode), p, q in zip(lines, adjusted, equivalence, strict=True)
         ),
         identity=against_base(study, arm),
-        components=stats.variance_components(every.blocks, every.languages) if every.paired else None,
+        components=stats.variance_components(every.blocks, every.groups) if every.paired else None,
         factors=parts,
         timeline=timeline,
     )

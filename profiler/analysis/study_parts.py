@@ -1,7 +1,7 @@
 """What a study's samples say beside its claims: rates, the identity of decode time, fertility, factors, kernels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -61,7 +61,7 @@ class FactorLine:
 
     factor: str
     seconds: float  # per item, mean
-    effect: Estimate  # its part of ln(arm / base); the factors and the residual sum to the whole
+    effect: Estimate  # its part of ln of the arm's summed times over the base's: with the residual it is the whole
     remark: str = ""
 
 
@@ -330,28 +330,30 @@ def _models(
     study: Study, sides: Sequence[StudySamples], gaps_s: tuple[float | None, float | None]
 ) -> tuple[list[TimeModel], list[Note]]:
     """Fit the time model to the samples of base and arm in one process, in the same form for both."""
-    terms = min(_fit(study, side).prefill_terms for side in sides)
+    first = [_fit(study, side) for side in sides]
+    terms = min(fit.prefill_terms for fit in first)
+    flat = any(fit.model.context_s is None for fit in first)  # one side cannot tell its cost of context
     clocks, elasticities, notes = _clocks(sides)
     models = []
     for side, gap, clock in zip(sides, gaps_s, clocks, strict=True):
         more = {"clock_mhz": clock, "reference_clock_mhz": clocks[0]}
         more |= {"prefill_elasticity": elasticities[0], "decode_elasticity": elasticities[1]}
-        fit = _fit(study, side, prefill_terms=terms, gap_s=gap, **(more if clock is not None else {}))
+        fit = _fit(study, side, flat=flat, prefill_terms=terms, gap_s=gap, **(more if clock is not None else {}))
         models.append(fit.model)
         notes += fit.notes
-    if any(model.context_s is None for model in models):  # one side's contexts tell its cost, the other's do not
-        models = [replace(model, context_s=None) for model in models]
     return models, notes
 
 
-def _fit(study: Study, samples: StudySamples, **more: Any) -> TimeFit:
+def _fit(study: Study, samples: StudySamples, *, flat: bool = False, **more: Any) -> TimeFit:
+    """Fit the time model to samples; ``flat`` leaves the cost of context within that of a step."""
     starts, counts = samples.step_start, samples.step_count
     steps = [study.step_ns[start : start + count] for start, count in zip(starts, counts, strict=True)]
     contexts = [n_in + np.arange(1, n + 1) for n_in, n in zip(samples.prompt_token_count, counts, strict=True)]
+    context = np.concatenate(contexts)
     return fit_time_model(
         samples.prompt_token_count,
         samples.prefill_ns / 1e9,
-        np.concatenate(contexts),
+        np.ones_like(context) if flat else context,
         np.concatenate(steps) / 1e9,
         **more,
     )
