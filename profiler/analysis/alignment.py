@@ -6,7 +6,7 @@ know the operator that launched a kernel, that helps.
 
 import functools
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,21 +29,19 @@ _KEPT = 0.75  # of a window's alignment, before the next window starts at its la
 
 def align(a: StepKernels, b: StepKernels) -> tuple[Array, Array]:
     """Return the rows of ``a`` and ``b`` line by line, in order; -1 where one side has no counterpart."""
-    score, key_a, key_b = _pair_scores(a, b)
+    words_a, words_b = _words(a, b)
     rows_a: list[Array] = []
     rows_b: list[Array] = []
     at_a = at_b = 0
     window = WHOLE if max(len(a), len(b)) <= WHOLE else WINDOW
     while True:
-        same = _equal_ahead(score, key_a[at_a:], key_b[at_b:])
+        same = _equal_ahead(words_a[at_a:], words_b[at_b:])
         rows_a.append(np.arange(at_a, at_a + same))
         rows_b.append(np.arange(at_b, at_b + same))
         at_a, at_b = at_a + same, at_b + same
         end_a, end_b = min(len(a), at_a + window), min(len(b), at_b + window)
         last = end_a == len(a) and end_b == len(b)
-        part_a, part_b = _best_path(
-            score, key_a[at_a:end_a], key_b[at_b:end_b], a.layer[at_a:end_a], b.layer[at_b:end_b]
-        )
+        part_a, part_b = _best_path(words_a[at_a:end_a], words_b[at_b:end_b])
         if not last:
             matched = np.flatnonzero((part_a >= 0) & (part_b >= 0))
             keep = matched[int(len(matched) * _KEPT)] + 1 if len(matched) else len(part_a)
@@ -56,40 +54,55 @@ def align(a: StepKernels, b: StepKernels) -> tuple[Array, Array]:
         at_b += int((part_b >= 0).sum())
 
 
-def _equal_ahead(score: Array, key_a: Array, key_b: Array) -> int:
-    """Return how many kernels have the same name on both sides from here on: they match, whatever follows."""
-    count = min(len(key_a), len(key_b))
-    length = 64
-    while True:
-        stop = min(count, length)
-        differs = np.flatnonzero(score[key_a[:stop], key_b[:stop]] < SAME_NAME)
-        if len(differs):
-            return int(differs[0])
-        if stop == count:
-            return count
-        length *= 8
+@dataclass(frozen=True, slots=True, eq=False)
+class _Words:
+    """What one side's kernels are called, in codes that both sides share: the same word has the same code."""
+
+    name: Array
+    normal: Array
+    category: Array
+    operator: Array  # 0: unknown
+    alike: Array  # whether two of its category are the same work under any name
+    kind: Array  # the same number for kernels that are the same in all these
+    layer: Array
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def __getitem__(self, rows: slice) -> "_Words":
+        return _Words(*(getattr(self, column)[rows] for column in self.__slots__))
 
 
-def _pair_scores(a: StepKernels, b: StepKernels) -> tuple[Array, Array, Array]:
-    """Return the score of each pair of distinct kernels, and which distinct kernel each row is. 0 is no match."""
-    kinds_a, key_a = _distinct(a)
-    kinds_b, key_b = _distinct(b)
+def _words(*sides: StepKernels) -> list[_Words]:
     codes: dict[str, int] = {"": 0}
+    found = []
+    for kernels in sides:
+        kinds, key = _distinct(kernels)
+        rows = [
+            [codes.setdefault(word, len(codes)) for word in (name, normal_name(name), category, operator)]
+            + [category not in _TOLD_APART_BY_NAME]
+            for name, category, operator in kinds
+        ]
+        name, normal, category, operator, alike = np.array(rows, dtype=np.int64).reshape(-1, 5)[key].T
+        found.append(_Words(name, normal, category, operator, alike > 0, key, kernels.layer))
+    return found
 
-    def same(of: Callable[[tuple[str, str, str]], str]) -> tuple[Array, Array]:
-        columns = [np.array([codes.setdefault(of(kind), len(codes)) for kind in kinds]) for kinds in (kinds_a, kinds_b)]
-        first, second = columns
-        return first[:, None] == second[None, :], first[:, None] > 0
 
-    name, _ = same(lambda kind: kind[0])
-    normal, _ = same(lambda kind: normal_name(kind[0]))
-    category, _ = same(lambda kind: kind[1])
-    equal, known = same(lambda kind: kind[2])
-    operator = equal & known
-    alike = np.array([kind[1] not in _TOLD_APART_BY_NAME for kind in kinds_a], dtype=bool)[:, None] & category
+def _equal_ahead(a: _Words, b: _Words) -> int:
+    """Return how many kernels have the same name on both sides from here on: they match, whatever follows."""
+    count = min(len(a), len(b))
+    differs = np.flatnonzero((a.name[:count] != b.name[:count]) | (a.category[:count] != b.category[:count]))
+    return int(differs[0]) if len(differs) else count
+
+
+def _scores(a: _Words, row: int, b: _Words) -> Array:
+    """Return what it is worth to pair a row of ``a`` with each of ``b``; 0 is no match."""
+    name, normal, category = b.name == a.name[row], b.normal == a.normal[row], b.category == a.category[row]
+    operator = (b.operator == a.operator[row]) & (a.operator[row] > 0)
+    alike = category & a.alike[row]
     score = np.select([name, normal, operator, alike], [SAME_NAME, SAME_NORMAL_NAME, SAME_OPERATOR, SAME_CATEGORY], 0)
     score = score + np.where(operator & (name | normal), AND_OPERATOR, 0)
-    return np.where(category, score, 0).astype(np.int32), key_a, key_b
+    return np.where(category, score, 0).astype(np.int8)
 
 
 def _distinct(kernels: StepKernels) -> tuple[list[tuple[str, str, str]], Array]:
@@ -101,21 +114,23 @@ def _distinct(kernels: StepKernels) -> tuple[list[tuple[str, str, str]], Array]:
     return words, key.reshape(-1)
 
 
-def _best_path(score: Array, key_a: Array, key_b: Array, layer_a: Array, layer_b: Array) -> tuple[Array, Array]:
+def _best_path(a: _Words, b: _Words) -> tuple[Array, Array]:
     """Maximise the sum of scores over pairs that keep the order (Needleman and Wunsch 1970, gaps cost nothing).
 
     As gaps cost nothing, the best value up to each column is a running maximum, so numpy fills a row at once.
     """
-    n, m = len(key_a), len(key_b)
+    n, m = len(a), len(b)
     if n == 0 or m == 0:
         return np.concatenate([np.arange(n), np.full(m, -1)]), np.concatenate([np.full(n, -1), np.arange(m)])
-    worth_of = score[:, key_b]  # (distinct kernels of A, kernels of B)
-    layer_at = {int(layer): np.flatnonzero(layer_b == layer) for layer in np.unique(layer_b) if layer >= 0}
+    scores_of: dict[int, Array] = {}  # by kind of A: a byte for each pair within this window, never of all with all
+    layer_at = {int(layer): np.flatnonzero(b.layer == layer) for layer in np.unique(b.layer) if layer >= 0}
     match = np.zeros((n, m), dtype=bool)
     skip_a = np.zeros((n, m), dtype=bool)
     above = np.zeros(m + 1, dtype=np.int32)
-    for i, (key, layer) in enumerate(zip(key_a.tolist(), layer_a.tolist(), strict=True)):
-        worth = worth_of[key]
+    for i, (kind, layer) in enumerate(zip(a.kind.tolist(), a.layer.tolist(), strict=True)):
+        worth = scores_of.get(kind)
+        if worth is None:
+            worth = scores_of[kind] = _scores(a, i, b)
         if layer in layer_at:
             worth = worth.copy()
             columns = layer_at[layer]

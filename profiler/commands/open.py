@@ -81,10 +81,12 @@ def perfetto_trace(paths: list[Path], temporary: Path) -> Path:
         return temporary
     try:
         lost = write_on_lanes(files[0], temporary)
-    except (ValueError, msgspec.MsgspecError, EOFError, zlib.error, OSError):
+    except (ValueError, msgspec.MsgspecError, EOFError, zlib.error, OSError) as error:
         trace = read_trace(files[0])  # says what is wrong where nothing can be shown
         for note in trace.notes:
             typer.echo(visible(note.message))
+        if not trace.notes:
+            typer.echo(visible(f"{files[0]}: {error}; its slices are shown without the file's arguments"))
         write_merged_trace([(visible(files[0]), trace)], temporary)
         return temporary
     if lost:

@@ -82,6 +82,9 @@ def tracks(
 _Track = tuple[bytes, bytes]  # process and thread, as the file writes them
 
 
+MAXIMUM_TEXT_BYTES = 1 << 30  # of a trace that is to be shown letter by letter
+
+
 class _Event(msgspec.Struct, gc=False):
     """The parts of an event that say where it stands."""
 
@@ -112,11 +115,15 @@ def write_on_lanes(source: Path, target: Path) -> int:
     Raises
     ------
     ValueError
-        The file is damaged; so say the errors of ``msgspec`` and ``gzip`` (``OSError``, ``EOFError``, ``zlib.error``).
+        The file is damaged, or its text longer than :data:`MAXIMUM_TEXT_BYTES`; so say the errors of ``msgspec`` and
+        ``gzip`` (``OSError``, ``EOFError``, ``zlib.error``).
     """
-    content = source.read_bytes()
-    if content.startswith(b"\x1f\x8b"):
-        content = gzip.decompress(content)
+    with source.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(source) if packed else source.open("rb") as stream:
+        content: bytes = stream.read(MAXIMUM_TEXT_BYTES + 1)
+    if len(content) > MAXIMUM_TEXT_BYTES:
+        raise ValueError(f"its text is longer than {MAXIMUM_TEXT_BYTES >> 20:,} MiB")
     document: dict[str, msgspec.Raw] = {}
     if content.lstrip()[:1] == b"{":
         document = msgspec.json.decode(content, type=dict[str, msgspec.Raw])

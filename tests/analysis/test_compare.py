@@ -1,6 +1,7 @@
 """Comparisons whose truth is known: a trace against itself, and against itself with four edits."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -285,6 +286,20 @@ def test_alignment_of_long_sequences_goes_by_windows_and_misses_nothing():
     both = (rows_a >= 0) & (rows_b >= 0)
     assert both.sum() == 8960
     assert (a.name[rows_a[both]] == b.name[rows_b[both]]).all()
+
+
+def test_alignment_of_many_names_keeps_no_table_of_all_with_all():
+    names = [f"k{n:04}" for n in range(6400)]
+    tracemalloc.start()
+    try:
+        steps = [a_step([side + name for name in names], [1.0] * 6400, [0.0] * 6400).kernels for side in "ab"]
+        rows_a, rows_b = align(*steps)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (np.diff(rows_a[rows_a >= 0]) == 1).all()
+    assert (np.diff(rows_b[rows_b >= 0]) == 1).all()
+    assert peak < 40 << 20  # all with all, a byte each, were 41 MB
 
 
 # ------------------------------------------------------------------------------------------------------------- edits

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokprof.profiler.record import EventKind
+from tokprof.profiler.trace import lanes as lanes_module
 from tokprof.profiler.trace.lanes import lanes, nesting_lanes, write_on_lanes
 from tokprof.profiler.trace.reader import read_trace
 
@@ -156,3 +158,19 @@ def test_real_traces_are_shown_whole(real_traces, tmp_path, perfetto):
         assert dropped == [[0]], file.name
         dropped_as_they_are += perfetto(file, DROPPED)[0][0][0]
     assert dropped_as_they_are > 100  # or nothing was proved
+
+
+def test_a_text_too_long_to_be_held_is_not_unpacked(tmp_path, monkeypatch):
+    """A small file of gzip may hold any length."""
+    monkeypatch.setattr(lanes_module, "MAXIMUM_TEXT_BYTES", 1 << 20)
+    content = b'{"traceEvents": [' + b" " * (64 << 20) + b"]}"
+    (tmp_path / "t.json").write_bytes(content[: 2 << 20])
+    (tmp_path / "t.json.gz").write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    try:
+        for name in ("t.json", "t.json.gz"):
+            with pytest.raises(ValueError, match="longer than 1 MiB"):
+                write_on_lanes(tmp_path / name, tmp_path / "shown.json.gz")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
