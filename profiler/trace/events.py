@@ -124,6 +124,7 @@ BLOCK = msgspec.json.Decoder(list[reduce(or_, (*_INSTANTS, *_FLOWS, *_OTHERS), _
 _NO_IDENTIFIERS = _Identifiers()
 _ARGS = msgspec.json.Decoder(_Args)
 _NO_ARGS = _Args()
+_HALVES = 1 << 16  # begin and end events joined at once
 _LONGEST_FIGURE = 1000  # signs
 _EXACT = Context(prec=2 * _LONGEST_FIGURE)
 _FIGURE = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,6})?")
@@ -205,6 +206,7 @@ class _Table:
         self.columns = columns
         self.names: dict[str, int] = {}
         self.rows = array("q")
+        self.begun = array("q")  # rows of begin events, whose duration their ends will tell
         self.bulk: dict[str, Array] = {}
         self._grown = {name: bytearray() for name in columns}
 
@@ -273,7 +275,7 @@ class Events:
         self._counter_names: dict[str, int] = {}
         self._threads: dict[tuple[str, str], int] = {}
         self._names: dict[tuple[str, str | None], str] = {}
-        self._halves: list[tuple[int, int, bool, Event]] = []  # thread, time, whether it ends, event
+        self._halves = array("q")  # thread, time, place: of a begin twice that of its row (and 1: device); of an end -1
         self._kinds: Counter[str] = Counter()
         self._categories: dict[str, int] = {}
         self._place_codes: dict[tuple[Any, Any], int] = {}
@@ -299,7 +301,7 @@ class Events:
             elif phase in ("B", "E"):
                 start = self._time(event.ts, "start")
                 if start is not None:
-                    self._halves.append((self._thread(event), start, phase == "E", event))
+                    self._half(event, start)
             else:
                 self.reject(f"phase {str(phase)[:20]!r}" if phase is not None else "no phase")
 
@@ -389,12 +391,25 @@ class Events:
         if duration < 0:
             self.reject("negative duration")
             return
+        table, row = self._row(event, start, duration)
+        table.rows.extend(row)
+
+    def _half(self, event: Event, time: int) -> None:
+        place = -1
+        if event.ph == "B":
+            table, row = self._row(event, time, 0)
+            place = 2 * (len(table.begun) // len(table.columns)) + (table is self._device)
+            table.begun.extend(row)
+        self._halves.extend((self._thread(event), time, place))
+
+    def _row(self, event: Event, start: int, duration: int) -> tuple[_Table, tuple[int, ...]]:
+        """Return the table that a slice belongs to, and its row there."""
         category = event.cat
         code = self._category(category) if isinstance(category, str) else -1
         args = self._args(event)
         external = args.external if args.external is not None else args.external_old
         table = self._device if code in self._device_codes else self._host
-        row = (
+        row: tuple[int, ...] = (
             table.name(self._text(event.name)),
             code,
             self._thread(event),
@@ -403,10 +418,9 @@ class Events:
             self._number(args.correlation),
             self._number(external),
         )
-        table.rows.extend(row)
         if table is self._device:
-            for value in (args.device, args.stream, args.graph_node, args.byte_count):
-                table.rows.append(self._number(value))
+            row += tuple(map(self._number, (args.device, args.stream, args.graph_node, args.byte_count)))
+        return table, row
 
     def _instant(self, event: Event) -> None:
         start = self._time(event.ts, "start")
@@ -437,21 +451,37 @@ class Events:
 
     def _join_halves(self) -> int:
         """Join begin and end events, thread by thread in the order of time; return how many pairs there were."""
-        open_of: dict[int, list[tuple[int, Event]]] = {}
-        pairs = 0
-        for thread, time, ends, event in sorted(self._halves, key=lambda half: half[:2]):
-            stack = open_of.setdefault(thread, [])
-            if not ends:
-                stack.append((time, event))
-            elif stack:
-                start, begin = stack.pop()
-                self._slice(begin, start, time - start)
-                pairs += 1
-            else:
-                self.reject("end without a begin")
-        if unended := sum(map(len, open_of.values())):
+        tables = (self._host, self._device)
+        lasted = [array("q", [-1]) * (len(table.begun) // len(table.columns)) for table in tables]
+        halves = np.frombuffer(self._halves, dtype=np.int64).reshape(-1, 3)
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        pairs = stray = unended = 0
+        thread, stack = -1, list[tuple[int, int]]()
+        for first in range(0, len(order), _HALVES):
+            for on, time, place in halves[order[first : first + _HALVES]].tolist():
+                if on != thread:
+                    unended += len(stack)
+                    thread, stack = on, []
+                if place >= 0:
+                    stack.append((place, time))
+                elif stack:
+                    place, start = stack.pop()
+                    lasted[place & 1][place >> 1] = time - start
+                    pairs += 1
+                else:
+                    stray += 1
+        if stray:
+            self.reject("end without a begin", stray)
+        if unended := unended + len(stack):
             self.reject("begin without an end", unended)
-        self._halves = []
+        for table, durations in zip(tables, lasted, strict=True):
+            rows = np.frombuffer(table.begun, dtype=np.int64).reshape(-1, len(table.columns))
+            duration = np.frombuffer(durations, dtype=np.int64)
+            whole = rows[duration >= 0]
+            whole[:, table.columns.index("duration_ns")] = duration[duration >= 0]
+            table.rows.frombytes(whole.tobytes())
+            table.begun = array("q")
+        self._halves = array("q")
         return pairs
 
     # ------------------------------------------------------------------------------------------------------- parts

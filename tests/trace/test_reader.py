@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import sys
+import tracemalloc
 import zipfile
 from collections import Counter
 from decimal import Decimal
@@ -502,6 +503,27 @@ def test_begin_and_end_pairs_nest_and_keep_to_their_threads(read):
         assert dict(trace.counts.rejected) == {"end without a begin": 1, "begin without an end": 1}
         accounted(trace.counts, pairs=4)
         assert trace.counts.total == 10
+
+
+def test_an_outer_pair_stands_before_an_inner_one_of_the_same_times(read):
+    names = [("B", "outer", 5), ("B", "inner", 5), ("E", "inner", 9), ("E", "outer", 9)]
+    trace = read(document([{"ph": ph, "name": name, "pid": 1, "tid": 2, "ts": ts} for ph, name, ts in names]))
+    assert [trace.host.names[code] for code in trace.host.name] == ["outer", "inner"]
+
+
+def test_begin_and_end_events_are_kept_as_numbers(read):
+    """Not as objects of several hundred bytes each."""
+    place = {"cat": "cpu_op", "name": "op", "pid": 1, "tid": 2}
+    events = [{"ph": "BE"[n % 2], "ts": n, **place} for n in range(60_000)]
+    tracemalloc.start()
+    try:
+        trace = read(document(events))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert trace.counts.pairs == 30_000
+    assert trace.host.duration_ns.tolist() == [1000] * 30_000
+    assert peak < len(events) * 250 + (24 << 20)
 
 
 def test_a_begin_end_pair_of_the_device_is_device_work(read):
