@@ -9,8 +9,10 @@ Damaged elements are read one by one, leniently; where an element does not end, 
 looks like an event.
 """
 
+import gzip
 import json
 import re
+import zlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -80,9 +82,23 @@ def trace_files(path: Path) -> tuple[Path, ...]:
 
 
 def looks_like_trace(path: Path) -> bool:
-    """Say whether a file begins as a trace does; what begins so may still be something else."""
-    with path.open("rb") as stream:
-        return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"\x1f\x8b", b"{", b"["))
+    """Say whether a file begins as a trace does, and if it is a short object, whether it has the key of the events.
+
+    What begins so may still be something else; a gzip file that is damaged is left to the reader, which says where.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            text: bytes = stream.read(_LOOK_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except (OSError, EOFError, zlib.error):
+        return True
+    return text.startswith(b"[") or (
+        text.startswith(b"{") and (len(text) > _LOOK_BYTES // 2 or b'"traceEvents"' in text)
+    )
+
+
+_LOOK_BYTES = 1 << 20
 
 
 def _rank_order(path: Path) -> tuple[list[int], str]:

@@ -431,3 +431,21 @@ def test_numbers_beyond_all_measure_in_step_names_make_no_step(tmp_path):
     for asked in (("analyze", path), ("analyze", path, "--parquet", "tables"), ("compare", path, path)):
         done = tokprof(*asked, folder=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_other_json_beside_ranks_is_left_out_with_a_note(packed, tmp_path):
+    for rank in (0, 1):
+        write_trace(tmp_path / f"rank{rank}.json")
+    content = json.dumps({"model_path": "m", "port": 30000}).encode()
+    name = "server_args.json.gz" if packed else "server_args.json"
+    (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+    for asked in (("analyze", "."), ("compare", ".", "rank1.json")):
+        done = tokprof(*asked, folder=tmp_path, columns=200)
+        assert done.returncode == 0, done.stderr
+        assert f"left out, for they are no traces: {name}" in done.stdout
+    for rank in (0, 1):
+        (tmp_path / f"rank{rank}.json").unlink()
+    done = tokprof("analyze", ".", folder=tmp_path)
+    assert done.returncode == 2
+    assert "no trace here" in done.stderr
