@@ -155,7 +155,7 @@ def write_on_lanes(source: Path, target: Path) -> int:
             text = encode(msgspec.json.decode(text, type=dict[str, msgspec.Raw]) | {"tid": number})
         lines.append(bytes(text))
     head = encode(document)[:-1] + (b"," if document else b"")
-    with target.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as stream:
+    with target.open("wb") as output, gzip.GzipFile("", "wb", 1, output, mtime=0) as stream:
         stream.write(head + b'"traceEvents":[\n' + b",\n".join(lines) + b"\n]}\n")
     return lost
 

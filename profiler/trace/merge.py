@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def write_merged_trace(sides: Sequence[tuple[str, Trace]], path: Path, *, aligne
 
 def _numbered(trace: Trace, used: int) -> tuple[Trace, int]:
     """Return the trace with its identifiers numbered from ``used`` on in their order, and the last of these numbers."""
-    columns: dict[str, dict[str, Array]] = {"device": {}, "host": {}}
+    columns: dict[str, dict[str, Any]] = {"device": {}, "host": {}}
     last = used
     for column in ("correlation", "external"):
         of = {table: getattr(getattr(trace, table), column) for table in columns}
