@@ -451,7 +451,7 @@ def check_fingerprints(plan: Plan, headers: Sequence[Header], folder: Path) -> N
     first: tuple[str, dict[str, str]] | None = None
     by_arm: dict[int, tuple[str, dict[str, str]]] = {}
     for header in headers:
-        for arm, model in zip(header.arms, header.models, strict=True):
+        for arm, model in sorted(zip(header.arms, header.models, strict=True), key=lambda pair: pair[0]):
             facts = fingerprint_of(header.environment, model, mode="study", batch_size=plan.batch_size)
             place = f"process {header.process}, session {header.session}"
             mine = {"weights": model.weights_digest, "tokenizer": model.tokenizer_digest or ABSENT, **facts}
@@ -570,7 +570,7 @@ def _with_instruments(
     power = np.full(len(samples), np.nan)
     end_ns = samples.start_ns + samples.prefill_ns + samples.decode_ns
     for unit in units:
-        for header in (h for h in headers if h.process == unit.process and h.arms == unit.arms):
+        for header in (h for h in headers if h.process == unit.process and set(h.arms) == set(unit.arms)):
             file = samples_file(folder, unit, header.session)
             try:
                 log = read_samples(file)

@@ -24,7 +24,9 @@ def units(plan: Plan) -> tuple[Unit, ...]:
         name = f"process-{process:02d}"
         if not plan.apart:
             arms = tuple(range(len(plan.arms)))
-            made.append(Unit(process=process, name=name, arms=arms, blocks=_blocks(plan, process, arms)))
+            made.append(
+                Unit(process=process, name=name, arms=_loading(plan, process), blocks=_blocks(plan, process, arms))
+            )
             continue
         if process % 2 == 0:
             order = _random(plan, process, "arms").sample(range(len(plan.arms)), len(plan.arms))
@@ -34,6 +36,17 @@ def units(plan: Plan) -> tuple[Unit, ...]:
             own = f"{name}-{plan.arms[arm].name.replace(' ', '-')}"
             made.append(Unit(process=process, name=own, arms=(arm,), blocks=_blocks(plan, process, (arm,))))
     return tuple(made)
+
+
+def _loading(plan: Plan, process: int) -> tuple[int, ...]:
+    """Return the arms in the order in which a process loads them, swapped ones after those they are made of.
+
+    It is drawn anew for each process: where in memory a model comes to lie can cost per cents of its speed, and what
+    always lies first would pass for faster.
+    """
+    loaded = [place for place, arm in enumerate(plan.arms) if arm.weights_of is None]
+    swapped = [place for place, arm in enumerate(plan.arms) if arm.weights_of is not None]
+    return (*_random(plan, process, "loading").sample(loaded, len(loaded)), *swapped)
 
 
 def _blocks(plan: Plan, process: int, arms: Sequence[int]) -> tuple[Block, ...]:

@@ -54,6 +54,15 @@ def test_a_block_runs_its_arms_in_some_order_and_back_again():
     assert len(orders) > 1  # drawn, not fixed
 
 
+def test_arms_are_loaded_in_an_order_drawn_for_each_process_and_swapped_ones_last():
+    swapped = Arm(name="swapped", role=ArmRole.SWAPPED, model="m", weights_of=0, tokens_of=2)
+    plan = replace(PLAN, arms=(*PLAN.arms, swapped), process_count=12)
+    orders = [unit.arms for unit in units(plan)]
+    assert all(sorted(order) == [0, 1, 2, 3] and order[-1] == 3 for order in orders)
+    assert len(set(orders)) > 2
+    assert len({order[0] for order in orders}) > 1  # not always the base
+
+
 def test_each_process_measures_every_language_as_often_and_in_another_order():
     sequences = []
     for unit in units(PLAN):
