@@ -96,7 +96,7 @@ def header_of(plan, unit, session=0, models=None, machine=MACHINE):
         session=session,
         arms=unit.arms,
         environment=machine,
-        models=models or tuple(MODEL for _ in unit.arms),
+        models=tuple((models or [MODEL] * len(plan.arms))[arm] for arm in unit.arms),
         prompt_token_counts=tuple(count for _ in unit.arms),
         content_token_counts=tuple(count for _ in unit.arms),
     )
