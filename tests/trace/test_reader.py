@@ -1113,11 +1113,11 @@ def test_deep_nesting_breaks_nothing(opening, place, read):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", [True, False])
-def test_an_event_of_a_hundred_megabytes(closed, tmp_path):
+def test_an_event_of_many_megabytes(closed, tmp_path):
     path = tmp_path / "t.json"
-    long = kernel(5, 50, 9) | {"args": {"x": "y" * 100_000_000, "stream": 7, "correlation": 9}}
+    long = kernel(5, 50, 9) | {"args": {"x": "y" * 20_000_000, "stream": 7, "correlation": 9}}
     content = with_event(long)
-    path.write_bytes(content if closed else content[:60_000_000])
+    path.write_bytes(content if closed else content[:12_000_000])
     try:
         trace = read_trace(path, cache=False)
     except FileFormatError as error:
