@@ -403,32 +403,27 @@ def _notes(study: Study, comparisons: Sequence[Comparison]) -> list[Note]:
 
 
 def sentence(report: StudyReport) -> str:
-    """Answer in plain words: how much the arms differ, and whether tokenizer, weights or machine did it."""
+    """Answer in plain words: how much the arms differ, effects first, and if the tokenizer or the machine did it."""
+    again = [c for c in report.comparisons if c.role == ArmRole.AGAIN]
+    others = [(c, claim) for c in report.comparisons if c not in again and (claim := _whole(c)) is not None]
+    others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
     parts = []
-    again = next((c for c in report.comparisons if c.role == ArmRole.AGAIN), None)
-    for comparison in report.comparisons:
-        if comparison is again:
-            continue
-        claim = next((c for c in comparison.claims if c.quantity == "total" and c.scope == EVERY), None)
-        if claim is not None:
-            tokens = (
-                "the same tokens, so the tokenizer has no part in it"
-                if comparison.same_tokens
-                else f"other tokens ({_percent(_mean_fertility(comparison))} for the same text)"
-            )
-            parts.append(
-                f"{comparison.arm} takes {_percent(claim.estimate.value)} {_interval(claim.estimate)} time per byte "
-                f"against the base ({claim.verdict}; {tokens})"
-            )
-    if again is not None:
-        claim = next((c for c in again.claims if c.quantity == "total" and c.scope == EVERY), None)
-        if claim is not None:
-            parts.append(
-                f"the machine alone: the base against itself shows {_percent(claim.estimate.value)} "
-                f"{_interval(claim.estimate)}"
-            )
+    for comparison, claim in others:
+        tokens = "" if comparison.same_tokens else f", with {_percent(_mean_fertility(comparison))} tokens"
+        time = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)} time per byte"
+        parts.append(f"{comparison.arm} takes {time} against the base{tokens}: {claim.verdict}")
+    if others and all(comparison.same_tokens for comparison, _ in others):
+        parts.append("all read the same tokens, so the tokenizer has no part in it")
+    for comparison in again:
+        if (claim := _whole(comparison)) is not None:
+            noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
+            parts.append(f"the machine alone, the base against itself, shows {noise}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}." if text else "Nothing can be said: no arm was measured beside the base."
+
+
+def _whole(comparison: Comparison) -> Claim | None:
+    return next((c for c in comparison.claims if c.quantity == "total" and c.scope == EVERY), None)
 
 
 def _mean_fertility(comparison: Comparison) -> float:
