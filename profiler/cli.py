@@ -1,5 +1,6 @@
 """The command line: wires the commands and turns errors into exit codes; it computes nothing."""
 
+import os
 import signal
 import sys
 from typing import Annotated, Any
@@ -90,7 +91,7 @@ def main() -> None:
         sys.exit(Interrupted.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`tokprof show ... | head`): nothing is wrong.
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 

@@ -81,7 +81,7 @@ def analyze(
     if as_json:
         _print_json(analysis)
         return
-    from tokprof.profiler.report.text import open_console
+    from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.report.timeline_text import print_analysis
 
     print_analysis(analysis, open_console())
@@ -120,10 +120,24 @@ def compare(
     sides = _recordings(a), _recordings(b)
     diff = compare_traces(*sides, a_name=visible(a), b_name=visible(b), table=table)
     diff = replace(diff, notes=(*_unlike(*sides), *diff.notes))
+    # Files first: whoever reads only the head of what is printed has them all the same.
+    if diff.phases and page and not in_the_way:
+        from tokprof.profiler.report.compare_html import write_compare_page
+
+        write_compare_page(diff, place)
+    if diff.phases and trace is not None:
+        from tokprof.profiler.errors import new_file
+        from tokprof.profiler.trace.merge import write_merged_trace
+
+        merged = [
+            (visible(f"{side}: {path}"), both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)
+        ]
+        with new_file(trace, "--trace") as temporary:
+            write_merged_trace(merged, temporary)
     if as_json:
         _print_json(_as_data(diff))
     else:
-        from tokprof.profiler.report.text import open_console
+        from tokprof.profiler.report.terminal import open_console
         from tokprof.profiler.report.timeline_text import print_comparison
 
         print_comparison(diff, open_console(), by=by, top=top)
@@ -133,23 +147,10 @@ def compare(
         typer.echo(
             f"\nno page: {visible(place)} is there already; --force replaces it, --html names another", err=as_json
         )
-    elif page:
-        from tokprof.profiler.report.compare_html import write_compare_page
-
-        write_compare_page(diff, place)
-        if not as_json:
-            typer.echo(f"\nside by side: {visible(place)}\nin Perfetto:  tokprof open {visible(a)} {visible(b)}")
-    if trace is not None:
-        from tokprof.profiler.errors import new_file
-        from tokprof.profiler.trace.merge import write_merged_trace
-
-        merged = [
-            (visible(f"{side}: {path}"), both[0].trace) for side, path, both in zip("AB", (a, b), sides, strict=True)
-        ]
-        with new_file(trace, "--trace") as temporary:
-            write_merged_trace(merged, temporary)
-        if not as_json:
-            typer.echo(f"as one trace: {visible(trace)}")
+    elif page and not as_json:
+        typer.echo(f"\nside by side: {visible(place)}\nin Perfetto:  tokprof open {visible(a)} {visible(b)}")
+    if trace is not None and not as_json:
+        typer.echo(f"as one trace: {visible(trace)}")
 
 
 def _used_names(line: "Timeline") -> frozenset[str]:

@@ -360,7 +360,7 @@ def _print_plan(plan: "Plan", folder: Path, *, to_stderr: bool) -> None:
     from tokprof.profiler.analysis.stats import VarianceComponents
     from tokprof.profiler.measure.schedule import units
     from tokprof.profiler.report.study_text import print_plan
-    from tokprof.profiler.report.text import open_console
+    from tokprof.profiler.report.terminal import open_console
 
     components = VarianceComponents(
         between_sd=BETWEEN_SD, within_sd=WITHIN_SD, process_count=plan.process_count, block_count=plan.block_count
@@ -403,7 +403,6 @@ def _step_seconds(model: str) -> float:
 @contextlib.contextmanager
 def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
     """Give a function that shows how far the study is, on standard error, with the time that is left."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -413,8 +412,10 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
         TimeRemainingColumn,
     )
 
+    from tokprof.profiler.report.terminal import open_console
+
     words = {"loading": "loading {}", "fetching": "fetching", "warm-up": "warming up", "tracing": "tracing {}"}
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     # Refreshed every two seconds: the model is measured on the same cores.
     with Progress(
         TextColumn("{task.description}"),
@@ -453,7 +454,7 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     from tokprof.profiler.analysis.study import analyze_study
     from tokprof.profiler.analysis.study_parts import clean_timelines
     from tokprof.profiler.report.study_text import print_study
-    from tokprof.profiler.report.text import open_console
+    from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.trace.reader import read_trace
 
     files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}

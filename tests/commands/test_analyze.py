@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -210,6 +211,20 @@ def test_compare_names_what_got_slower_and_writes_the_page(tmp_path):
     assert (tmp_path / "compare.html").stat().st_size > 10_000
     assert "tokprof open a.json b.json" in done.stdout
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "b.json", "compare.html"]
+
+
+def test_who_reads_the_head_alone_has_the_page_and_the_trace_all_the_same(tmp_path):
+    write_trace(tmp_path / "a.json")
+    write_trace(tmp_path / "b.json", slower=1.5)
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["compare", "a.json", "b.json", "--trace", "both.json.gz"]
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "tokprof.profiler", *words], cwd=tmp_path, stdout=gone, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {"compare.html", "both.json.gz"} < {file.name for file in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("by", ["operator", "kernel", "category", "layer", "frame"])

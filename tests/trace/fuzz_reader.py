@@ -47,6 +47,7 @@ from tokprof.profiler.trace import events, links, reader, text
 from tokprof.profiler.trace.merge import write_merged_trace
 from tokprof.profiler.trace.steps import kernel_events, timeline
 
+sys.set_int_max_str_digits(0)  # JSON knows no limit; the plain reading must not stop where the reader does not
 LONGEST_S = 10.0  # for an input of some kilobytes; on a busy machine, too
 SMALL = [
     {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "ts": 1, "args": {"name": "python"}},
