@@ -58,10 +58,10 @@ def attribute(
     margin: Annotated[
         str, typer.Option(help="Within which a difference counts as none: 1%, or 0.01. Set before the run.")
     ] = "1%",
-    prompt_share: Annotated[float, typer.Option(help="Part of each text that is read.", min=0.01, max=0.95)] = 0.3,
+    prompt_share: Annotated[float, typer.Option(help="Part of each text that is read.", min=0.01, max=0.95)] = 0.2,
     content_share: Annotated[
         float, typer.Option(help="Part of each text, after that, that is decoded.", min=0.01, max=0.99)
-    ] = 0.1,
+    ] = 0.06,
     natural: Annotated[int, typer.Option(help="New tokens of the natural arm, at most; 0 leaves it out.", min=0)] = 32,
     trace_steps: Annotated[int, typer.Option(help="Decode steps of each arm's kernel pass; 0: none.", min=0)] = 8,
     swap: Annotated[
