@@ -9,6 +9,7 @@ from tokprof.profiler.errors import InputError, visible
 from tokprof.profiler.trace.native import optional
 
 _COMPRESSED_BYTES = 16 << 10  # read at once: what is lost where a gzip stream is damaged
+_PART_BYTES = 96 << 10  # decompressed at once: what is larger the allocator may map anew each time, three times as slow
 _TRAILER_BYTES = 8  # checksum and length: held back, so that a wrong one costs no text
 _GZIP = b"\x1f\x8b"
 
@@ -104,7 +105,7 @@ class _Gunzip:
     def read_into(self, room: memoryview) -> int:
         filled = 0
         while filled < len(room) and not self._done:
-            part = self._some(len(room) - filled)
+            part = self._some(min(len(room) - filled, _PART_BYTES))
             room[filled : filled + len(part)] = part
             filled += len(part)
         return filled
