@@ -371,7 +371,8 @@ def detectable_effect(estimate: Estimate, *, alpha: float = ALPHA, power: float 
 def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None = None) -> VarianceComponents | None:
     """Split the scatter of block log differences into that between and that within processes.
 
-    Arguments as :func:`process_values`; ``None`` unless there are two processes and a process with two blocks.
+    Arguments as :func:`process_values`; ``None`` unless there are two processes and a process with two blocks, and more
+    blocks of groups that come again than the means that are taken off them: of a group's only block nothing is told.
     The scatter within is the median absolute deviation from the process's value, put to a normal standard deviation;
     what the processes' values scatter beyond it is that between, or 0 where they scatter less.
     """
@@ -380,15 +381,20 @@ def variance_components(blocks: Sequence[Array], groups: Sequence[Array] | None 
         return None
     z = process_values(blocks, groups)
     centred = [np.asarray(own, dtype=np.float64) for own in blocks]
-    fitted = len(counts)
+    fitted = 0
     if groups is not None:
         cells, codes = _cells(blocks, groups)
         typical = _by_group(cells)
-        centred = [own - typical[code] for own, code in zip(centred, codes, strict=True)]
-        fitted += len(typical) - 1
+        again = np.bincount(np.concatenate(codes)) > 1  # a group's only block is its own middle
+        centred = [(own - typical[code])[again[code]] for own, code in zip(centred, codes, strict=True)]
+        fitted = int(again.sum()) - 1
+    centred = [own for own in centred if len(own)]
+    fitted += len(centred)
+    total, blocks_each = sum(map(len, centred)), sum(counts) / len(counts)
+    if total <= max(fitted, 0):
+        return None
     rest = [own - middle for own, middle in zip(centred, _each(centred), strict=True)]
-    total, blocks_each = sum(counts), sum(counts) / len(counts)
-    scale = float(np.sqrt(total / max(1, total - fitted)))
+    scale = float(np.sqrt(total / (total - fitted)))
     within = NORMAL_OVER_MAD * scale * float(np.median(np.abs(np.concatenate(rest))))
     beyond = float(z.var(ddof=1)) - HODGES_LEHMANN_VARIANCE * within**2 / blocks_each
     return VarianceComponents(

@@ -28,12 +28,14 @@ from tokprof.profiler.analysis.study_parts import (
     rates,
     seconds,
 )
+from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import Array, Note, NoteLevel, Phase, TimelineDiff
 from tokprof.profiler.studies import ArmRole, Exposure, Study
 
 QUANTITIES = ("total", "prefill", "decode", "step")
 EVERY = "every language"
 DIFFERENCE = "unseen less seen"
+METHOD_APART = "Hodges-Lehmann of blocks in processes side by side, Student's t over replications"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ class _Table:
 def _table(study: Study) -> _Table:
     samples = forced(study)
     if not len(samples):
-        raise ValueError("a study without teacher-forced samples")
+        raise _nothing_beside(study)
     key = samples.process.astype(np.int64) << 32 | samples.block
     keys, row = np.unique(key, return_inverse=True)
     arms = len(study.plan.arms)
@@ -151,31 +153,28 @@ def _table(study: Study) -> _Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Differences:
-    """Log differences of one arm to the base, per process: block differences, or with arms apart each arm's logs."""
+    """Log differences of one arm to the base, per process: of blocks that both measured.
+
+    Arms in processes of their own measure the same items in the same order; there a block's two halves are the
+    replication's two processes, and the scatter between processes has all that came between them.
+    """
 
     blocks: list[Array]
     languages: list[Array]
     groups: list[Array]  # what a block's difference is typical of: its language; its item where the tokens differ
-    paired: bool
-    arm_logs: list[Array]
-    base_logs: list[Array]
+    left_out: tuple[int, ...]  # processes that lack a language which others have: theirs would be a mean of others
+    apart: bool
 
     def estimate(self) -> Estimate | None:
         """Estimate the mean over the languages that were measured; the process is the unit."""
-        if self.paired:
-            kept = [i for i, own in enumerate(self.blocks) if len(own)]
-            if not kept:
-                return None
-            return stats.over_processes([self.blocks[i] for i in kept], [self.groups[i] for i in kept])
-        a = [float(np.mean(own)) for own in self.arm_logs if len(own)]
-        b = [float(np.mean(own)) for own in self.base_logs if len(own)]
-        return stats.welch(a, b) if a and b else None
+        if not self.blocks:
+            return None
+        estimate = stats.over_processes(self.blocks, self.groups)
+        return replace(estimate, method=METHOD_APART) if self.apart else estimate
 
     def by_language(self) -> Array | None:
         """Return shape (processes, languages): each process's value in each language that every process measured."""
-        if not self.paired:
-            return None
-        known = [set(own.tolist()) for own in self.languages if len(own)]
+        known = [set(own.tolist()) for own in self.languages]
         shared = sorted(set.intersection(*known)) if known else []
         if not shared:
             return None
@@ -183,26 +182,25 @@ class _Differences:
             [
                 [float(stats.hodges_lehmann(own[labels == code])) for code in shared]
                 for own, labels in zip(self.blocks, self.languages, strict=True)
-                if len(own)
             ]
         )
 
 
 def _differences(study: Study, table: _Table, arm: int, quantity: str, languages: Sequence[int]) -> _Differences:
     logs = table.logs[quantity]
-    here = np.isin(table.language, np.array(languages, dtype=np.int64))
-    own, base = logs[:, arm], logs[:, 0]
-    both = here & ~np.isnan(own) & ~np.isnan(base)
-    processes = np.unique(table.process)
-    blocks = [(own - base)[both & (table.process == p)] for p in processes]
-    labels = [table.language[both & (table.process == p)] for p in processes]
+    both = np.isin(table.language, np.array(languages, dtype=np.int64)) & ~np.isnan(logs[:, arm] - logs[:, 0])
+    rows = {process: both & (table.process == process) for process in np.unique(table.process[both]).tolist()}
+    measured = {process: set(table.language[own].tolist()) for process, own in rows.items()}
+    whole = set(table.language[both].tolist())
+    complete = [process for process, own in measured.items() if own == whole]
+    kept = complete if len(complete) > 1 else list(rows)
+    labels = [table.language[rows[process]] for process in kept]
     return _Differences(
-        blocks=blocks,
+        blocks=[(logs[:, arm] - logs[:, 0])[rows[process]] for process in kept],
         languages=labels,
-        groups=labels if same_tokens(study, arm) else [table.item[both & (table.process == p)] for p in processes],
-        paired=not study.plan.apart,
-        arm_logs=[own[here & ~np.isnan(own) & (table.process == p)] for p in processes],
-        base_logs=[base[here & ~np.isnan(base) & (table.process == p)] for p in processes],
+        groups=labels if same_tokens(study, arm) else [table.item[rows[process]] for process in kept],
+        left_out=tuple(process for process in rows if process not in kept),
+        apart=study.plan.apart,
     )
 
 
@@ -222,15 +220,15 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
 
     Raises
     ------
-    ValueError
-        The study holds no teacher-forced sample.
+    InputError
+        No arm was measured beside the base.
     """
     plan = study.plan
     table = _table(study)
-    notes = list(study.notes)
-    margin, reason = _margin(study, table)
+    arms, notes = _measured_arms(study, table)
+    margin, reason = _margin(study, table, arms)
     raw: list[tuple[int, str, str, Estimate]] = []
-    for arm in range(1, len(plan.arms)):
+    for arm in arms:
         raw += _raw_claims(study, table, arm)
     adjusted = stats.holm([stats.p_value(estimate) for *_, estimate in raw])
     equivalence = stats.holm([stats.tost(estimate, margin) for *_, estimate in raw])
@@ -248,13 +246,13 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
         for (arm, quantity, scope, estimate), p, q in zip(raw, adjusted, equivalence, strict=True)
     ]
     comparisons = []
-    for arm in range(1, len(plan.arms)):
+    for arm in arms:
         own_claims = [claim for claim in claims if claim.arm == plan.arms[arm].name]
         comparison, said = _comparison(study, table, arm, own_claims, margin, (timelines or {}).get(arm))
         comparisons.append(comparison)
         notes += said
-    pivot = next((i.language for i in plan.items if i.language == "python"), plan.items[0].language)
-    notes += _notes(study, comparisons)
+    pivot = next((language for language in plan.languages if language.key == "python"), plan.languages[0])
+    notes = [*study.notes, *notes, *_notes(study, [0, *arms], comparisons)]
     header = study.headers[0]
     report = StudyReport(
         sentence="",
@@ -272,8 +270,8 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
         marked_count=int((study.samples.mark != 0).sum()),
         rates=rates(study),
         comparisons=tuple(comparisons),
-        language_identity=against_pivot(study, pivot),
-        pivot=pivot,
+        language_identity=against_pivot(study, pivot.key),
+        pivot=pivot.name,
         fertility=fertility(study),
         natural=natural(study),
         notes=tuple(dict.fromkeys(notes)),
@@ -281,12 +279,42 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
     return replace(report, sentence=sentence(report))
 
 
-def _margin(study: Study, table: _Table) -> tuple[float, str]:
+def _nothing_beside(study: Study) -> InputError:
+    way_out = f"go on with `tokprof attribute --resume --out {study.folder}`"
+    return InputError(
+        f"{study.folder}: no arm was measured beside the base yet, so there is nothing to compare; {way_out}"
+    )
+
+
+def _measured_arms(study: Study, table: _Table) -> tuple[list[int], list[Note]]:
+    """Return the arms that were measured beside the base, and what an unfinished study leaves out."""
+    plan = study.plan
+    every = range(len(plan.languages))
+    known = {arm for header in study.headers for arm in header.arms}
+    found = {arm: _differences(study, table, arm, "total", every) for arm in sorted(known - {0}) if 0 in known}
+    arms = [arm for arm, differences in found.items() if differences.blocks]
+    if not arms:
+        raise _nothing_beside(study)
+    notes = []
+    if absent := [facts.name for arm, facts in enumerate(plan.arms) if arm and arm not in arms]:
+        notes.append(Note(code="arms-absent", message=f"not measured yet: {', '.join(absent)}"))
+    if left_out := sorted({process for differences in found.values() for process in differences.left_out}):
+        words = ", ".join(map(str, left_out))
+        notes.append(
+            Note(
+                code="incomplete-process",
+                message=f"of process {words} not every language is measured; such a process is left out of the claims",
+            )
+        )
+    return arms, notes
+
+
+def _margin(study: Study, table: _Table, arms: Sequence[int]) -> tuple[float, str]:
     """Return the margin of equivalence: the one that was asked for, but never below what A/A itself shows."""
     asked = float(np.log1p(study.plan.margin))
     floor = 0.0
     for arm, facts in enumerate(study.plan.arms):
-        if facts.role is ArmRole.AGAIN:
+        if facts.role is ArmRole.AGAIN and arm in arms:
             estimate = _differences(study, table, arm, "total", range(len(study.plan.languages))).estimate()
             floor = max(floor, (stats.equivalence_margin(estimate) if estimate is not None else None) or 0.0)
     if floor > asked:
@@ -325,8 +353,8 @@ def _comparison(
     study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, timeline: TimelineDiff | None
 ) -> tuple[Comparison, list[Note]]:
     plan = study.plan
-    parts, notes = factors(study, arm, _gaps_s(study, timeline))
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
+    parts, notes = factors(study, arm, _gaps_s(study, timeline), every.left_out)
     lines = []
     for code, language in enumerate(plan.languages):
         found = {q: _differences(study, table, arm, q, [code]).estimate() for q in ("total", "prefill", "decode")}
@@ -352,7 +380,7 @@ def _comparison(
             for (language, total, prefill, decode), p, q in zip(lines, adjusted, equivalence, strict=True)
         ),
         identity=against_base(study, arm),
-        components=stats.variance_components(every.blocks, every.groups) if every.paired else None,
+        components=stats.variance_components(every.blocks, every.groups),
         factors=parts,
         timeline=timeline,
     )
@@ -369,16 +397,12 @@ def _gaps_s(study: Study, timeline: TimelineDiff | None) -> tuple[float, float] 
     return tuple(max(0.0, side.wall_ns - side.busy_ns) / 1e9 for side in (decode.a, decode.b))  # type: ignore[return-value]
 
 
-def _notes(study: Study, comparisons: Sequence[Comparison]) -> list[Note]:
+def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison]) -> list[Note]:
     notes = []
     plan = study.plan
-    sizes = {study.model(arm).vocabulary_count for arm in range(len(plan.arms))}
-    if len(sizes) > 1:
-        words = ", ".join(
-            f"{facts.name} {size} (mod 8: {size % 8}, mod 64: {size % 64})"
-            for arm, facts in enumerate(plan.arms)
-            for size in (study.model(arm).vocabulary_count,)
-        )
+    sizes = {plan.arms[arm].name: study.model(arm).vocabulary_count for arm in arms}
+    if len(set(sizes.values())) > 1:
+        words = ", ".join(f"{name} {size} (mod 8: {size % 8}, mod 64: {size % 64})" for name, size in sizes.items())
         notes.append(
             Note(
                 code="vocabulary-resized",
@@ -409,7 +433,9 @@ def sentence(report: StudyReport) -> str:
     others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
     parts = []
     for comparison, claim in others:
-        tokens = "" if comparison.same_tokens else f", with {_percent(_mean_fertility(comparison))} tokens"
+        tokens = (
+            "" if comparison.same_tokens else f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
+        )
         time = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)} time per byte"
         parts.append(f"{comparison.arm} takes {time} against the base{tokens}: {claim.verdict}")
     if others and all(comparison.same_tokens for comparison, _ in others):
@@ -419,7 +445,7 @@ def sentence(report: StudyReport) -> str:
             noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
             parts.append(f"the machine alone, the base against itself, shows {noise}")
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else "Nothing can be said: no arm was measured beside the base."
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _whole(comparison: Comparison) -> Claim | None:

@@ -1,7 +1,8 @@
 """What a study's samples say beside its claims: rates, the identity of decode time, fertility, factors, kernels."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +21,17 @@ from tokprof.profiler.analysis.attribution import (
 from tokprof.profiler.analysis.compare import compare_steps
 from tokprof.profiler.analysis.runs import clean_step
 from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.record import Array, DecodeMode, Note, NoteLevel, Phase, TimelineDiff, Trace, TypicalStep
+from tokprof.profiler.record import (
+    Array,
+    DecodeMode,
+    Note,
+    NoteLevel,
+    Phase,
+    PhaseDiff,
+    TimelineDiff,
+    Trace,
+    TypicalStep,
+)
 from tokprof.profiler.studies import ArmRole, Study, StudySamples
 from tokprof.profiler.trace.steps import typical_steps
 
@@ -207,11 +218,13 @@ def fertility(study: Study) -> tuple[FertilityLine, ...]:
     lines = []
     told: set[str | None] = set()
     for arm, facts in enumerate(study.plan.arms):
-        digest = study.model(arm).tokenizer_digest
-        if digest in told:
+        header = next((h for h in study.headers if arm in h.arms), None)
+        if header is None:
+            continue  # not measured yet
+        digest = header.models[header.arms.index(arm)].tokenizer_digest
+        if digest is not None and digest in told:
             continue
         told.add(digest)
-        header = next(h for h in study.headers if arm in h.arms)
         place = header.arms.index(arm)
         prompts, contents = header.prompt_token_counts[place], header.content_token_counts[place]
         for language in study.plan.languages:
@@ -271,12 +284,13 @@ def natural(study: Study) -> tuple[NaturalLine, ...]:
 
 
 def factors(
-    study: Study, arm: int, gaps_s: tuple[float, float] | None = None
+    study: Study, arm: int, gaps_s: tuple[float, float] | None = None, left_out: Collection[int] = ()
 ) -> tuple[tuple[FactorLine, ...], list[Note]]:
     """Divide an arm's difference to the base among the factors of the time model, by Shapley's rule.
 
     Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``gaps_s``
-    holds the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on a GPU).
+    holds the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on a GPU);
+    ``left_out`` names processes that are not counted.
     """
     notes: list[Note] = []
     splits: list[ShapleySplit] = []
@@ -285,7 +299,7 @@ def factors(
     for process in np.unique(study.samples.process).tolist():
         sides = [own.select(own.process == process) for own in arms]
         shared = np.intersect1d(sides[0].item, sides[1].item)
-        if not len(shared):
+        if process in left_out or not len(shared):
             continue
         try:
             models, said = _models(study, sides, gaps_s or (None, None))
@@ -307,8 +321,10 @@ def factors(
         observed = [_per_item(side, seconds(side), shared) for side in sides]
         splits.append(shapley(states[0], states[1], observed[0], observed[1]).summed())
         item_counts.append(len(shared))
-    if not splits or any(split.factors != splits[0].factors for split in splits):
+    if not splits:
         return (), list(dict.fromkeys(notes))
+    splits, item_counts, said = _of_one_form(splits, item_counts)
+    notes += said
     parts = [
         (str(factor), [split.effect_s[place] for split in splits]) for place, factor in enumerate(splits[0].factors)
     ]
@@ -324,6 +340,25 @@ def factors(
         for place, (name, effects) in enumerate(parts)
     )
     return lines, list(dict.fromkeys(notes))
+
+
+def _of_one_form(
+    splits: Sequence[ShapleySplit], item_counts: Sequence[int]
+) -> tuple[list[ShapleySplit], list[int], list[Note]]:
+    """Keep the processes with the factors that most of them have: only these can be averaged."""
+    forms = Counter(split.factors for split in splits)
+    form = max(forms, key=lambda factors: (forms[factors], len(factors)))
+    kept = [place for place, split in enumerate(splits) if split.factors == form]
+    notes = []
+    if len(kept) < len(splits):
+        notes.append(
+            Note(
+                code="factors-of-fewer",
+                message=f"{len(splits) - len(kept)} of {len(splits)} processes tell other factors apart than the rest; "
+                "they are left out of the factors",
+            )
+        )
+    return [splits[place] for place in kept], [item_counts[place] for place in kept], notes
 
 
 def _models(
@@ -370,17 +405,19 @@ def _clocks(
     unknown: tuple[None, None] = (None, None)
     if any(side.sm_clock_mhz is None for side in sides):
         return unknown, (1.0, 1.0), []
+    sides = [side.select(np.nan_to_num(cast(Array, side.sm_clock_mhz)) > 0) for side in sides]
+    if not all(map(len, sides)):
+        return unknown, (1.0, 1.0), []
     logs: dict[str, list[Array]] = {"clock": [], "prefill": [], "decode": []}
     for side in sides:
-        known = side.select(np.isfinite(cast(Array, side.sm_clock_mhz)))
-        columns = {"clock": cast(Array, known.sm_clock_mhz), "prefill": known.prefill_ns, "decode": known.decode_ns}
-        for item in np.unique(known.item).tolist():
+        columns = {"clock": cast(Array, side.sm_clock_mhz), "prefill": side.prefill_ns, "decode": side.decode_ns}
+        for item in np.unique(side.item).tolist():
             for name, values in columns.items():
-                own = np.log(values[known.item == item].astype(np.float64))
+                own = np.log(values[side.item == item].astype(np.float64))
                 logs[name].append(own - own.mean())
     clock, prefill, decode = (np.concatenate([*parts, []]) for parts in logs.values())
     moved = float(clock @ clock)
-    if not len(clock) or np.sqrt(moved / len(clock)) < STEADY_CLOCK:
+    if np.sqrt(moved / len(clock)) < STEADY_CLOCK:
         note = Note(
             code="clock-steady",
             message="the SM clock hardly moved, so how times follow it is not known: the clock is no factor of its own",
@@ -388,7 +425,7 @@ def _clocks(
         )
         return unknown, (1.0, 1.0), [note]
     slopes = [float(np.clip(-(clock @ times) / moved, 0.0, 1.5)) for times in (prefill, decode)]
-    means = [float(np.nanmean(cast(Array, side.sm_clock_mhz))) for side in sides]
+    means = [float(np.mean(cast(Array, side.sm_clock_mhz))) for side in sides]
     return (means[0], means[1]), (slopes[0], slopes[1]), []
 
 
@@ -430,11 +467,23 @@ def clean_timelines(study: Study, traces: Mapping[int, Trace]) -> dict[int, Time
         arm: TimelineDiff(
             a_name=study.plan.arms[0].name,
             b_name=study.plan.arms[arm].name,
-            phases=tuple(compare_steps(a, b) for a in steps[0] for b in own if a.phase is b.phase),
+            phases=tuple(_without_verdicts(compare_steps(a, b)) for a in steps[0] for b in own if a.phase is b.phase),
         )
         for arm, own in steps.items()
         if arm != 0
     }
+
+
+def _without_verdicts(diff: PhaseDiff) -> PhaseDiff:
+    """Return the comparison without its verdicts: each arm was traced in one process.
+
+    How that process's steps scatter is not how processes do, and an effect of a study has to stand out of the latter.
+    """
+    ledgers = tuple(
+        (name, tuple(replace(line, low_ns=None, high_ns=None, verdict="one sample") for line in lines))
+        for name, lines in diff.ledgers
+    )
+    return replace(diff, ledgers=ledgers)
 
 
 def _clean_steps(study: Study, arm: int, trace: Trace) -> tuple[TypicalStep, ...]:

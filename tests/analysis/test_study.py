@@ -1,14 +1,17 @@
 """A study's report against planted differences; and what must hold exactly whatever was measured."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
+from tokprof.profiler.errors import InputError
 from tokprof.profiler.measure.schedule import units
-from tokprof.profiler.record import DecodeMode, Device, Environment, ModelFacts
+from tokprof.profiler.record import DecodeMode
 from tokprof.profiler.studies import (
     Arm,
     ArmRole,
@@ -20,6 +23,9 @@ from tokprof.profiler.studies import (
     StudyLanguage,
     StudySamples,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from study_makers import MACHINE, MODEL, made_up
 
 SEEN = ("python", "go", "java", "rust", "c", "lua")
 UNSEEN = ("odin", "gleam", "hare", "roc", "koka", "janet")
@@ -50,15 +56,9 @@ def plan_of(*arms: ArmRole, process_count: int = 6, **more) -> Plan:
             for place, key in enumerate((*SEEN, *UNSEEN))
             for number in range(3)
         ),
-        "corpus": "test",
-        "corpus_digest": "d",
-        "lexer": "universal 1",
         "process_count": process_count,
-        "block_count": 1,
-        "margin": 0.01,
-        "seed": 3,
     }
-    return Plan(**{**facts, **more})
+    return made_up(**{**facts, **more})
 
 
 def study_of(plan, effect=lambda _arm, _language: 0.0, *, noise=0.004, tokens_per_byte=None, seed=0):
@@ -111,38 +111,13 @@ def study_of(plan, effect=lambda _arm, _language: 0.0, *, noise=0.004, tokens_pe
                 steps.append(own)
                 at += len(own)
                 clock += prefill + int(own.sum())
-    model = ModelFacts(
-        name="m",
-        architecture="llama",
-        source="zoo",
-        weights="real",
-        weights_digest="w",
-        config_digest="c",
-        tokenizer_digest="t",
-        parameter_count=10,
-        vocabulary_count=128,
-        context_token_count=4096,
-        dtype="float32",
-        attention="sdpa",
-        weight_bytes_per_token=40,
-        kv_bytes_per_token=8,
-    )
-    machine = Environment(
-        device=Device(kind="cpu", name="cpu"),
-        system="Linux",
-        cpu="cpu",
-        cpu_count=2,
-        memory_bytes=None,
-        python="3.11.2",
-        libraries=(),
-    )
     arms = tuple(range(len(plan.arms)))
-    models = tuple(replace(model, tokenizer_digest=f"t{rate}") for rate in tokens_per_byte)
+    models = tuple(replace(MODEL, tokenizer_digest=f"t{rate}") for rate in tokens_per_byte)
     header = Header(
         process=0,
         session=0,
         arms=arms,
-        environment=machine,
+        environment=MACHINE,
         models=models,
         prompt_token_counts=tuple(counts[arm][0] for arm in arms),
         content_token_counts=tuple(counts[arm][1] for arm in arms),
@@ -249,12 +224,76 @@ def test_swapping_the_arms_turns_every_sign():
         assert a.estimate.value == pytest.approx(-b.estimate.value, abs=1e-12)
 
 
-def test_arms_in_processes_of_their_own_are_compared_as_independent():
-    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=8, apart=True)
+def test_arms_in_processes_of_their_own_are_compared_item_by_item():
+    # Each process has other items, some three times as long: as means of processes these would hide any difference.
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=5, apart=True)
+    items = tuple(
+        replace(item, prompt="x" * (100 + 250 * (number % 3)), content="y" * (60 + 90 * (number % 3)))
+        for number, item in enumerate(plan.items)
+    )
+    plan = replace(plan, items=items)
     report = analyze_study(study_of(plan, lambda arm, _: 0.05 if arm == "tuned" else 0.0, noise=0.002))
     found = claim(report, "tuned")
-    assert "Welch" in found.estimate.method
+    assert "processes side by side" in found.estimate.method
     assert found.estimate.low < 0.05 < found.estimate.high
+    assert found.estimate.high - found.estimate.low < 0.02
+    assert claim(report, "tuned", DIFFERENCE).estimate.count == 12  # classes of languages are compared as well
+
+
+def only(study, rows):
+    return replace(study, samples=study.samples.select(rows))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_process_that_lacks_languages_is_left_out_of_the_claims_aloud(apart):
+    # Its mean would be of other languages, and claims about a class would shrink to the languages that it has.
+    plan = plan_of(ArmRole.TUNED, process_count=4, apart=apart)
+    study = study_of(plan, noise=0.002)
+    samples = study.samples
+    report = analyze_study(only(study, (samples.process < 3) | (samples.arm == 0) | (samples.block < 4)))
+    assert "of process 3 not every language is measured" in next(
+        note.message for note in report.notes if note.code == "incomplete-process"
+    )
+    assert claim(report, "tuned").estimate.count == 3
+    assert claim(report, "tuned", "seen").estimate.count == len(SEEN)
+    assert claim(report, "tuned", DIFFERENCE).verdict.startswith("equivalent")
+
+
+def test_with_one_whole_process_the_others_are_kept():
+    study = study_of(plan_of(ArmRole.TUNED, process_count=2))
+    samples = study.samples
+    report = analyze_study(only(study, (samples.process == 0) | (samples.block < 4)))
+    assert claim(report, "tuned").estimate.count == 2
+
+
+def test_an_arm_that_was_not_measured_yet_is_said_and_without_any_nothing_is_reported():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=2, apart=True)
+    study = study_of(plan)
+    (whole,) = study.headers
+    for arms in ((0, 1), (1, 2), (0,)):
+        header = msgspec.structs.replace(
+            whole,
+            arms=arms,
+            models=tuple(whole.models[arm] for arm in arms),
+            prompt_token_counts=tuple(whole.prompt_token_counts[arm] for arm in arms),
+            content_token_counts=tuple(whole.content_token_counts[arm] for arm in arms),
+        )
+        part = replace(only(study, np.isin(study.samples.arm, arms)), headers=(header,))
+        if arms == (0, 1):
+            report = analyze_study(part)
+            assert [comparison.arm for comparison in report.comparisons] == ["base again"]
+            assert "not measured yet: tuned" in {note.message for note in report.notes}
+        else:
+            with pytest.raises(InputError, match="no arm was measured beside the base yet"):
+                analyze_study(part)
+
+
+def test_the_scatter_within_processes_is_unknown_where_every_item_comes_once():
+    plan = plan_of(ArmRole.TUNED, process_count=3)
+    same = analyze_study(study_of(plan, noise=0.01)).comparisons[0].components
+    assert same.within_sd == pytest.approx(0.01, rel=0.5)
+    other = analyze_study(study_of(plan, noise=0.01, tokens_per_byte=[0.35, 0.45])).comparisons[0].components
+    assert other is None
 
 
 def factors_of(report, arm):
@@ -315,3 +354,22 @@ def test_a_clock_that_stood_still_is_said_to_tell_nothing():
     report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=clock)))
     assert "clock" not in factors_of(report, "tuned")
     assert any(note.code == "clock-steady" for note in report.notes)
+
+
+def test_a_clock_that_was_read_for_one_arm_alone_is_no_factor():
+    study = study_of(plan_of(ArmRole.TUNED, process_count=3))
+    clock = 1400 * np.exp(np.random.default_rng(1).normal(0, 0.02, len(study.samples)))
+    for absent in (np.nan, 0.0):
+        read = np.where(study.samples.arm == 1, absent, clock)
+        report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=read)))
+        assert "clock" not in factors_of(report, "tuned")
+        assert "step cost" in factors_of(report, "tuned")
+
+
+def test_processes_whose_factors_differ_from_most_are_left_out_aloud():
+    study = study_of(plan_of(ArmRole.TUNED, process_count=5))
+    clock = 1400 * np.exp(np.random.default_rng(1).normal(0, 0.02, len(study.samples)))
+    clock[study.samples.process == 2] = 1400.0
+    report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=clock)))
+    assert factors_of(report, "tuned")["clock"].effect.count == 4
+    assert any("1 of 5 processes tell other factors apart" in note.message for note in report.notes)
