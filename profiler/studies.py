@@ -15,12 +15,14 @@ import fcntl
 import itertools
 import os
 import re
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -44,6 +46,15 @@ STUDY_VERSION = 1
 PLAN_FILE = "plan.json"
 TRACES = "traces"
 FORMAT = "tokprof attribution study"
+MOST_BYTES = 2**30  # of a file that is read: a study of weeks has less
+MOST_BLOCKS = 1_000_000  # of a plan: more would fill the memory before anything is measured
+
+# What is read is a stranger's: numbers beyond these are refused with their place in the file.
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Instant = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # nanoseconds
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ArmRole(StrEnum):
@@ -77,8 +88,8 @@ class Arm:
     adapter: str | None = None
     merge_adapter: bool = False
     seed: int = 0
-    weights_of: int | None = None  # of a swapped arm: the arms whose weights and whose tokens it takes
-    tokens_of: int | None = None
+    weights_of: Number | None = None  # of a swapped arm: the arms whose weights and whose tokens it takes
+    tokens_of: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +98,11 @@ class StudyItem:
 
     language: str
     task: str
-    prompt: str
-    content: str
-    share: float  # the part of the whole task's text that ``content`` is
-    prompt_lexeme_count: int
-    content_lexeme_count: int
+    prompt: Text
+    content: Text
+    share: Share  # the part of the whole task's text that ``content`` is
+    prompt_lexeme_count: Number
+    content_lexeme_count: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +125,18 @@ class Plan:
     corpus: str
     corpus_digest: str
     lexer: str
-    process_count: int
-    block_count: int  # per language and process
-    margin: float  # of equivalence, as a relative difference
+    process_count: Count
+    block_count: Count  # per language and process
+    margin: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of equivalence, as a relative difference
     seed: int
     apart: bool = False  # one process per arm, for models that do not fit side by side
-    natural_token_count: int = 0  # 0: no natural arm
-    trace_step_count: int = 8  # decode steps of each arm's kernel pass; 0: none
-    batch_size: int = 1
+    natural_token_count: Number = 0  # 0: no natural arm
+    trace_step_count: Number = 8  # decode steps of each arm's kernel pass; 0: none
+    batch_size: Count = 1
     dtype: str | None = None
     attention: str = "sdpa"
     device: str = "auto"
-    thread_count: int | None = None
+    thread_count: Count | None = None
     trust_remote_code: bool = False
     explained: tuple[str, ...] = ()  # fingerprint keys in which the arms may differ
     command: tuple[str, ...] = ()
@@ -137,10 +148,10 @@ class Plan:
 class Block:
     """Samples that belong together: one item, the arms in a random order and back again."""
 
-    index: int
-    item: int  # into Plan.items
+    index: Number
+    item: Number  # into Plan.items
     mode: DecodeMode
-    order: tuple[int, ...]  # into Plan.arms
+    order: tuple[Number, ...]  # into Plan.arms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,30 +167,30 @@ class Unit:
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header"):
     """The first line of each session of a process."""
 
-    process: int
-    session: int
-    arms: tuple[int, ...]
+    process: Number
+    session: Number
+    arms: tuple[Number, ...]
     environment: Environment
     models: tuple[ModelFacts, ...]  # one per arm of ``arms``
-    prompt_token_counts: tuple[tuple[int, ...], ...]  # per arm of ``arms``, per item of the plan
-    content_token_counts: tuple[tuple[int, ...], ...]
+    prompt_token_counts: tuple[tuple[Count, ...], ...]  # per arm of ``arms``, per item of the plan
+    content_token_counts: tuple[tuple[Count, ...], ...]
     notes: tuple[Note, ...] = ()
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One prefill and the decode steps after it; instants as the measuring loop took them."""
 
-    arm: int
-    host_ns: tuple[int, ...]  # the start, the end of prefill, the end of each decode step
-    device_ns: tuple[int, ...] | None = None
-    token_count: int  # tokens sampled until the end
+    arm: Number
+    host_ns: tuple[Instant, ...]  # the start, the end of prefill, the end of each decode step
+    device_ns: tuple[Instant, ...] | None = None
+    token_count: Count  # tokens sampled until the end
     ended: bool = False  # by the model's own end of sequence
 
 
 class FinishedBlock(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
     """A block whose samples are all there."""
 
-    session: int
+    session: Number
     block: Block
     samples: tuple[Sample, ...]
 
@@ -247,9 +258,14 @@ class Study:
         return file if file.is_file() else None
 
 
+def file_name(arm_name: str) -> str:
+    """Return an arm's name as it stands in the names of files, which no name leads out of the folder."""
+    return re.sub("[^a-z]+", "-", arm_name)
+
+
 def trace_file(folder: Path, arm_name: str) -> Path:
     """Return where the kernel pass of an arm leaves its trace."""
-    return folder / TRACES / f"{re.sub('[^a-z]+', '-', arm_name)}.json.gz"
+    return folder / TRACES / f"{file_name(arm_name)}.json.gz"
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
@@ -274,6 +290,12 @@ def create_study(folder: Path, plan: Plan) -> None:
         temporary.replace(folder / PLAN_FILE)
 
 
+def discard_unmeasured(folder: Path) -> None:
+    """Remove a new study of which nothing was measured, so that the same command can be given again."""
+    if not any(folder.glob("process-*.jsonl")):
+        shutil.rmtree(folder)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second process from adding to the same study."""
@@ -292,8 +314,14 @@ class ProcessLog:
         self.path = folder / f"{unit.name}.jsonl"
         lines, size = _read_lines(self.path)
         self.headers = tuple(line for line in lines if isinstance(line, Header))
-        self.finished = frozenset(line.block.index for line in lines if isinstance(line, FinishedBlock))
+        blocks = [line.block for line in lines if isinstance(line, FinishedBlock)]
+        self.finished = frozenset(block.index for block in blocks)
         self.ended = any(isinstance(line, End) for line in lines)
+        if strange := next((block for block in blocks if not _planned(block, unit)), None):
+            raise InputError(
+                f"{self.path}: block {strange.index} is not the one that the plan gives here (another version of "
+                "tokprof or Python measured it); analyse the study with --from, or begin a new one"
+            )
         self._size = size
 
     def append(self, line: Line) -> None:
@@ -324,6 +352,10 @@ class ProcessLog:
             raise OutputError(f"{words}; every finished cell is kept, go on with --resume") from error
 
 
+def _planned(block: Block, unit: Unit) -> bool:
+    return block.index < len(unit.blocks) and unit.blocks[block.index] == block
+
+
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
@@ -343,8 +375,8 @@ def load_plan(folder: Path) -> Plan:
     if not file.is_file():
         raise InputError(f"{folder}: no study here ({PLAN_FILE} is missing)")
     try:
-        facts = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except msgspec.DecodeError as error:
+        facts = msgspec.json.decode(_bytes_of(file), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FileFormatError(f"{file}: no JSON object: {error}") from error
     if facts.pop("format", None) != FORMAT:
         raise FileFormatError(f"{file}: key 'format' does not say {FORMAT!r}; this is no plan of a study")
@@ -357,18 +389,36 @@ def load_plan(folder: Path) -> Plan:
         plan = msgspec.convert(facts, Plan)
     except msgspec.ValidationError as error:
         raise FileFormatError(f"{file}: {error}") from error
+    if fault := fault_of(plan):
+        raise FileFormatError(f"{file}: {fault}")
+    return plan
+
+
+def fault_of(plan: Plan) -> str | None:
+    """Say what keeps a plan from being one that can be run and reported; ``None`` if nothing does."""
     if not plan.arms or plan.arms[0].role is not ArmRole.BASE or not plan.items:
-        raise FileFormatError(f"{file}: wants a base arm first, and items")
+        return "wants a base arm first, and items"
     if any(
         (arm.weights_of is None) != (arm.tokens_of is None)
         or not all(0 <= other < place for other in (arm.weights_of, arm.tokens_of) if other is not None)
         for place, arm in enumerate(plan.arms)
     ):
-        raise FileFormatError(f"{file}: key 'arms': a swapped arm wants weights and tokens of arms before it")
-    known = {language.key for language in plan.languages}
+        return "key 'arms': a swapped arm wants weights and tokens of arms before it"
+    keys = [language.key for language in plan.languages]
+    known = set(keys)
     if strange := next((item.language for item in plan.items if item.language not in known), None):
-        raise FileFormatError(f"{file}: an item is in {strange!r}, which is none of its languages")
-    return plan
+        return f"an item is in {strange!r}, which is none of its languages"
+    for key, names in (
+        ("arms", [file_name(arm.name) for arm in plan.arms]),
+        ("languages", keys),
+        ("languages", [language.name for language in plan.languages]),
+    ):
+        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+            return f"key {key!r}: two are called {twice!r}"
+    blocks = plan.process_count * (plan.block_count + 1) * len(keys) * (len(plan.arms) if plan.apart else 1)
+    if blocks > MOST_BLOCKS:
+        return f"{blocks:,} blocks are more than {MOST_BLOCKS:,}; choose fewer processes, blocks or languages"
+    return None
 
 
 def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
@@ -390,25 +440,29 @@ def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
         lines, _ = _read_lines(file)
         own: dict[int, Header] = {}
         seen: set[int] = set()
+        sessions: set[int] = set()
         for line in lines:
             if isinstance(line, Header):
-                own[line.session] = _checked_header(line, plan, file)
+                if line.session in own:
+                    raise FileFormatError(f"{file}: session {line.session} begins twice")
+                own[line.session] = checked_header(line, plan, unit, file)
             elif isinstance(line, FinishedBlock):
                 if line.session not in own:
                     raise FileFormatError(
                         f"{file}: block {line.block.index} has no header of its session {line.session}"
                     )
+                sessions.add(line.session)
                 parts.append((own[line.session], _checked_block(line, plan, own[line.session], seen, file)))
             else:
                 notes += line.notes
         headers += own.values()
         unfinished += not any(isinstance(line, End) for line in lines)
-        if len(own) > 1:
+        if len(sessions) > 1:
             notes.append(
                 Note(
                     code="resumed",
-                    message=f"{unit.name} was measured in {len(own)} sessions: its blocks are one replication, but "
-                    "the model was loaded anew in between",
+                    message=f"{unit.name} was measured in {len(sessions)} sessions: its blocks are one replication, "
+                    "but the model was loaded anew in between",
                 )
             )
     if not parts:
@@ -463,37 +517,52 @@ def check_fingerprints(plan: Plan, headers: Sequence[Header], folder: Path) -> N
                 )
             if first is None:
                 first = (plan.arms[arm].name, facts)
-            for key, a, b in differences(first[1], facts, explained=plan.explained):
+            if found := differences(first[1], facts, explained=plan.explained):
+                key, a, b = found[0]
+                others = f", and {len(found) - 1} other keys differ" if len(found) > 1 else ""
+                options = " ".join(f"--explained {key}" for key, *_ in found)
                 raise InputError(
-                    f"{folder}: {key} is {a} for {first[0]} and {b} for {plan.arms[arm].name}, so a difference in "
-                    f"speed would not be the weights'; make them agree, or pass --explained {key} if it is part of "
-                    "what you study"
+                    f"{folder}: {key} is {a} for {first[0]} and {b} for {plan.arms[arm].name}{others}, so a difference "
+                    f"in speed would not be the weights'; make them agree, or pass {options} if it is part of what you "
+                    "study"
                 )
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise FileFormatError(f"{file}: {error.strerror}") from error
+    if len(data) > MOST_BYTES:
+        raise FileFormatError(f"{file}: larger than {MOST_BYTES:,} bytes; no study's file is")
+    return data
 
 
 def _read_lines(file: Path) -> tuple[list[Line], int]:
     """Return the whole lines of a process's file and their size in bytes; a last one that was cut off is left out."""
     if not file.is_file():
         return [], 0
-    data = file.read_bytes()
+    data = _bytes_of(file)
     size = data.rfind(b"\n") + 1
     decoder = msgspec.json.Decoder(Line)
     lines: list[Line] = []
     for number, text in enumerate(data[:size].split(b"\n")[:-1], start=1):
         try:
             lines.append(decoder.decode(text))
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FileFormatError(f"{file}: line {number}: {error}") from error
     return lines, size
 
 
-def _checked_header(header: Header, plan: Plan, file: Path) -> Header:
+def checked_header(header: Header, plan: Plan, unit: Unit, file: Path) -> Header:
+    """Return a header as it is; refuse one that is not of this unit of the plan."""
     tables = (header.models, header.prompt_token_counts, header.content_token_counts)
     rows = (*header.prompt_token_counts, *header.content_token_counts)
     if any(len(table) != len(header.arms) for table in tables) or any(len(row) != len(plan.items) for row in rows):
         raise FileFormatError(f"{file}: a header whose tables do not fit the plan's {len(plan.items)} items")
-    if any(not 0 <= arm < len(plan.arms) for arm in header.arms):
-        raise FileFormatError(f"{file}: a header of an arm that the plan does not have")
+    if header.process != unit.process or sorted(header.arms) != sorted(unit.arms):
+        raise FileFormatError(f"{file}: a header of another process or of other arms than the plan has here")
     return header
 
 
@@ -511,8 +580,10 @@ def _checked_block(line: FinishedBlock, plan: Plan, header: Header, seen: set[in
     for sample in line.samples:
         times = sample.host_ns if sample.device_ns is None else sample.device_ns
         ordered = len(times) > 1 and len(sample.host_ns) == len(times) and times[0] < times[1]
-        if not ordered or any(b < a for a, b in itertools.pairwise(times)) or sample.token_count < 1:
+        if not ordered or any(b < a for a, b in itertools.pairwise(times)):
             raise FileFormatError(f"{where}: a sample whose instants do not follow each other")
+        if block.mode is DecodeMode.TEACHER_FORCED and (sample.token_count < 2 or times[1] == times[-1]):
+            raise FileFormatError(f"{where}: a sample that decodes nothing, or in no time")
     return line
 
 
@@ -571,30 +642,33 @@ def _with_instruments(
     end_ns = samples.start_ns + samples.prefill_ns + samples.decode_ns
     for unit in units:
         for header in (h for h in headers if h.process == unit.process and set(h.arms) == set(unit.arms)):
-            file = samples_file(folder, unit, header.session)
-            try:
-                log = read_samples(file)
-            except (FileFormatError, OSError):
-                notes.append(
-                    Note(
-                        code="samples-absent",
-                        message=f"{file.name} is missing: nothing is known of clocks and contention there",
-                    )
-                )
-                continue
             rows = np.flatnonzero(
                 (samples.process == header.process)
                 & (samples.session == header.session)
                 & np.isin(samples.arm, header.arms)
             )
+            if not len(rows):
+                continue
+            file = samples_file(folder, unit, header.session)
+            try:
+                log = read_samples(file)
+                seen = marks_for(
+                    samples.start_ns[rows],
+                    end_ns[rows],
+                    log.power,
+                    log.host,
+                    core_count=log.facts.get("core_count") or header.environment.cpu_count,
+                )
+            except (FileFormatError, OSError, ValueError, TypeError, AttributeError):  # a stranger's can hold anything
+                notes.append(
+                    Note(
+                        code="samples-absent",
+                        message=f"{file.name} is missing or damaged: nothing is known of clocks and contention there",
+                    )
+                )
+                continue
             notes += log.notes
-            marks[rows] |= marks_for(
-                samples.start_ns[rows],
-                end_ns[rows],
-                log.power,
-                log.host,
-                core_count=log.facts.get("core_count") or header.environment.cpu_count,
-            )
+            marks[rows] |= seen
             if log.power is not None:
                 _means(clock, rows, samples.start_ns, end_ns, log.power.time_ns, log.power.sm_clock_mhz)
                 _means(power, rows, samples.start_ns, end_ns, log.power.time_ns, log.power.power_mw)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tokprof.profiler import studies
 from tokprof.profiler.errors import FileFormatError, InputError, OutputError
 from tokprof.profiler.measure.schedule import units
-from tokprof.profiler.record import DecodeMode, Device, Environment, ModelFacts
+from tokprof.profiler.record import DecodeMode
+from tokprof.profiler.sensors.sampler import LENGTH, MAGIC, TAG_FACTS
 from tokprof.profiler.studies import (
     Arm,
     ArmRole,
@@ -24,36 +26,15 @@ from tokprof.profiler.studies import (
     StudyItem,
     StudyLanguage,
     create_study,
+    discard_unmeasured,
     load_plan,
     load_study,
     locked,
+    trace_file,
 )
 
-MODEL = ModelFacts(
-    name="m",
-    architecture="llama",
-    source="zoo",
-    weights="real",
-    weights_digest="w",
-    config_digest="c",
-    tokenizer_digest="t",
-    parameter_count=10,
-    vocabulary_count=100,
-    context_token_count=100,
-    dtype="float32",
-    attention="sdpa",
-    weight_bytes_per_token=40,
-    kv_bytes_per_token=8,
-)
-MACHINE = Environment(
-    device=Device(kind="cpu", name="cpu"),
-    system="Linux",
-    cpu="cpu",
-    cpu_count=2,
-    memory_bytes=None,
-    python="3.11.2",
-    libraries=(("torch", "2.13.0"),),
-)
+sys.path.insert(0, str(Path(__file__).parent))
+from study_makers import MACHINE, MODEL, made_up
 
 
 def plan_of(*languages: str, process_count: int = 2, **more) -> Plan:
@@ -77,16 +58,10 @@ def plan_of(*languages: str, process_count: int = 2, **more) -> Plan:
             )
             for key in languages
         ),
-        "corpus": "test",
-        "corpus_digest": "d",
-        "lexer": "universal 1",
         "process_count": process_count,
-        "block_count": 1,
-        "margin": 0.01,
-        "seed": 3,
         "trace_step_count": 0,
     }
-    return Plan(**{**facts, **more})
+    return made_up(**{**facts, **more})
 
 
 def header_of(plan, unit, session=0, models=None, machine=MACHINE):
@@ -331,3 +306,157 @@ def test_an_existing_folder_is_not_written_into(tmp_path):
     (tmp_path / "t" / "mine.txt").write_text("x")
     with pytest.raises(OutputError, match="choose another --out"):
         create_study(tmp_path / "t", plan_of("python"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"process_count": 0}, ">= 1"),
+        ({"process_count": 10**30}, "process_count"),
+        ({"process_count": 2_000_000}, "blocks are more than"),
+        ({"block_count": -1}, "block_count"),
+        ({"margin": 0}, "margin"),
+        ({"thread_count": 0}, "thread_count"),
+        ({"languages": None}, "two are called 'python'"),
+        ({"arms": ["tuned 1", "tuned 2"]}, "two are called 'tuned-'"),
+        ({"items": {"content": ""}}, "content"),
+        ({"items": {"share": 0}}, "share"),
+        ({"items": {"content_lexeme_count": -1}}, "content_lexeme_count"),
+    ],
+)
+def test_a_strangers_plan_is_refused_by_key(tmp_path, change, words):
+    folder = measured(tmp_path / "s", plan_of("python", process_count=1))
+    facts = json.loads((folder / "plan.json").read_text())
+    for key, value in change.items():
+        if key == "items":
+            facts["items"][0] |= value
+        elif key == "languages":
+            facts[key] *= 2
+        elif key == "arms":
+            facts[key] += [{**facts[key][1], "name": name} for name in value]
+        else:
+            facts[key] = value
+    (folder / "plan.json").write_text(json.dumps(facts))
+    with pytest.raises(FileFormatError, match=words):
+        load_plan(folder)
+
+
+@pytest.mark.parametrize("text", ['{"a": ' + "[" * 100_000, '{"format": "\\ud800', b"\xff{}", "[]"])
+def test_a_plan_that_is_no_json_or_too_deep_or_too_large_is_one_line(tmp_path, monkeypatch, text):
+    file = tmp_path / "plan.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FileFormatError, match="no JSON object"):
+        load_plan(tmp_path)
+    monkeypatch.setattr(studies, "MOST_BYTES", 1)
+    with pytest.raises(FileFormatError, match="larger than 1 bytes"):
+        load_plan(tmp_path)
+
+
+def test_no_arms_name_leads_out_of_the_folder():
+    arms = (
+        Arm(name="base", role=ArmRole.BASE, model="m"),
+        Arm(name="/../../victim", role=ArmRole.TUNED, model="m"),
+    )
+    plan = plan_of("python", arms=arms, apart=True)
+    assert {Path(f"{unit.name}.jsonl").name for unit in units(plan)} == {f"{unit.name}.jsonl" for unit in units(plan)}
+    assert trace_file(Path("s"), "/../../victim").parent == Path("s/traces")
+
+
+def sample_change(**change):
+    return lambda line: {**line, "samples": [{**sample, **change} for sample in line["samples"]]}
+
+
+@pytest.mark.parametrize(
+    ("number", "damage", "words"),
+    [
+        (0, lambda line: {**line, "process": 1}, "of another process"),
+        (0, lambda line: {**line, "arms": [0, 0]}, "of other arms"),
+        (0, lambda line: {**line, "prompt_token_counts": [[0], [0]]}, ">= 1"),
+        (0, lambda line: {**line, "models": line["models"][:1]}, "tables do not fit"),
+        (1, sample_change(host_ns=[0, 2**70, 2**71, 2**72]), "host_ns"),
+        (1, sample_change(host_ns=[-5, 10, 20, 30]), "host_ns"),
+        (1, sample_change(token_count=2**40), "token_count"),
+        (1, sample_change(host_ns=[0, 10]), "decodes nothing, or in no time"),
+        (1, sample_change(host_ns=[0, 10, 10]), "decodes nothing, or in no time"),
+        (1, sample_change(token_count=1), "decodes nothing, or in no time"),
+    ],
+)
+def test_a_strangers_lines_are_refused_by_name(tmp_path, number, damage, words):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    file = folder / f"{units(plan)[0].name}.jsonl"
+    lines = file.read_text().splitlines()
+    lines[number] = json.dumps(damage(json.loads(lines[number])))
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(FileFormatError, match=words):
+        load_study(folder, units(plan), plan)
+
+
+def test_a_session_cannot_begin_twice(tmp_path):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    file = folder / f"{units(plan)[0].name}.jsonl"
+    file.write_text(file.read_text().splitlines()[0] + "\n" + file.read_text())
+    with pytest.raises(FileFormatError, match="session 0 begins twice"):
+        load_study(folder, units(plan), plan)
+
+
+@pytest.mark.parametrize("facts", [None, b"{x", b"[1]", b'{"own_wall_ns": "x", "own_cpu_ns": 1}'])
+def test_damaged_samples_of_the_machine_are_a_note(tmp_path, facts):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    data = b"no sampler wrote this"
+    if facts is not None:
+        row = TAG_HOST + HOST_ROW.pack(*HOST_ROW.unpack(b"\1" * HOST_ROW.size))
+        data = MAGIC + TAG_FACTS + LENGTH.pack(len(facts)) + facts + row * 3
+    (folder / "process-00.0.samples").write_bytes(data)
+    study = load_study(folder, units(plan), plan)
+    assert any("missing or damaged" in note.message for note in study.notes)
+
+
+def test_blocks_that_the_plan_does_not_give_are_analysed_but_not_added_to(tmp_path):
+    plan = plan_of("python", "go", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    (unit,) = units(plan)
+    file = folder / f"{unit.name}.jsonl"
+    lines = file.read_text().splitlines()
+    block = json.loads(lines[1])
+    block["block"]["item"] = 1 - block["block"]["item"]
+    file.write_text("\n".join([lines[0], json.dumps(block)]) + "\n")
+    assert load_study(folder, units(plan), plan).finished_block_count == 1
+    with pytest.raises(InputError, match="block 0 is not the one that the plan gives here"):
+        ProcessLog(folder, unit)
+
+
+def test_a_session_without_a_block_is_not_counted(tmp_path):
+    plan = plan_of("python", process_count=1)
+    folder = tmp_path / "s"
+    create_study(folder, plan)
+    (unit,) = units(plan)
+    log = ProcessLog(folder, unit)
+    log.append(header_of(plan, unit, session=0))
+    log.append(header_of(plan, unit, session=1))
+    log.append(block_of(unit.blocks[0], session=1))
+    notes = load_study(folder, units(plan), plan).notes
+    assert not [note for note in notes if note.code == "resumed"]
+    assert [note.message[:21] for note in notes if note.code == "samples-absent"] == ["process-00.1.samples "]
+
+
+def test_only_a_study_without_any_line_is_discarded(tmp_path):
+    plan = plan_of("python", process_count=1)
+    create_study(tmp_path / "empty", plan)
+    discard_unmeasured(tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+    discard_unmeasured(measured(tmp_path / "full", plan))
+    assert load_plan(tmp_path / "full") == plan
+
+
+def test_every_key_that_differs_is_in_the_way_out(tmp_path):
+    plan = plan_of("python", process_count=1)
+    create_study(tmp_path / "s", plan)
+    (unit,) = units(plan)
+    log = ProcessLog(tmp_path / "s", unit)
+    log.append(header_of(plan, unit, models=(MODEL, replace(MODEL, dtype="bfloat16", config_digest="other"))))
+    log.append(block_of(unit.blocks[0]))
+    with pytest.raises(InputError, match=r"and 1 other .*--explained model\.config --explained model\.dtype"):
+        load_study(tmp_path / "s", units(plan), plan)

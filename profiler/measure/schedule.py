@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 
 from tokprof.profiler.record import DecodeMode
-from tokprof.profiler.studies import Block, Plan, Unit
+from tokprof.profiler.studies import Block, Plan, Unit, file_name
 
 
 def units(plan: Plan) -> tuple[Unit, ...]:
@@ -33,7 +33,7 @@ def units(plan: Plan) -> tuple[Unit, ...]:
         else:
             order = order[::-1]
         for arm in order:
-            own = f"{name}-{plan.arms[arm].name.replace(' ', '-')}"
+            own = f"{name}-{file_name(plan.arms[arm].name)}"
             made.append(Unit(process=process, name=own, arms=(arm,), blocks=_blocks(plan, process, (arm,))))
     return tuple(made)
 

@@ -24,6 +24,7 @@ from tokprof.profiler.studies import (
     Study,
     Unit,
     check_fingerprints,
+    checked_header,
     load_study,
     locked,
     samples_file,
@@ -57,7 +58,11 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
         logs = [ProcessLog(folder, unit) for unit in schedule]
         finished = sum(len(log.finished) for log in logs)
         planned = sum(len(unit.blocks) for unit in schedule)
-        headers = [header for log in logs for header in log.headers]
+        headers = [
+            checked_header(header, plan, unit, log.path)
+            for unit, log in zip(schedule, logs, strict=True)
+            for header in log.headers
+        ]
         for unit, log in zip(schedule, logs, strict=True):
             if log.ended:
                 continue
@@ -84,6 +89,8 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
                         session.end()
                 finished = session.finished
                 log.append(End())
+                if session.interrupts:  # it came after the last block
+                    raise session.interruption()
     return load_study(folder, schedule, plan)
 
 
@@ -146,8 +153,9 @@ class _StudySession(Session):
     def interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         """Take Ctrl-C: nothing is to be saved but what is saved already, so end the process at once."""
         self.interrupts += 1
-        if self.worker is not None:
-            self.worker.kill()
+        if self.worker is None:  # it is being started: there is nothing to end, and nothing would tell `serve`
+            raise self.interruption()
+        self.worker.kill()
 
     def serve(self) -> None:
         """Serve the process; say after Ctrl-C what is kept and how to go on."""
@@ -156,9 +164,12 @@ class _StudySession(Session):
         except (Interrupted, MeasurementError) as error:
             if not self.interrupts:
                 raise
-            raise Interrupted(
-                f"interrupted; {self.finished} of {self.planned} cells are kept in {self.folder}, go on with --resume"
-            ) from error
+            raise self.interruption() from error
+
+    def interruption(self) -> Interrupted:
+        """Say what is kept and how to go on."""
+        kept = f"{self.finished} of {self.planned} cells are kept in {self.folder}"
+        return Interrupted(f"interrupted; {kept}, go on with --resume")
 
     def _keep_trace(self, arm_name: str) -> None:
         import gzip

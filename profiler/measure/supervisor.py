@@ -150,7 +150,7 @@ class Session:
         done = False
         while True:
             line = self._stream().readline()
-            if not line:
+            if not line.endswith(b"\n"):  # the end, or what a killed process could not finish saying
                 break
             message = msgspec.json.decode(line, type=Message)
             if message.kind == "want":
