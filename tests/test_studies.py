@@ -407,8 +407,7 @@ def test_damaged_samples_of_the_machine_are_a_note(tmp_path, facts):
     folder = measured(tmp_path / "s", plan)
     data = b"no sampler wrote this"
     if facts is not None:
-        row = TAG_HOST + HOST_ROW.pack(*HOST_ROW.unpack(b"\1" * HOST_ROW.size))
-        data = MAGIC + TAG_FACTS + LENGTH.pack(len(facts)) + facts + row * 3
+        data = MAGIC + TAG_FACTS + LENGTH.pack(len(facts)) + facts
     (folder / "process-00.0.samples").write_bytes(data)
     study = load_study(folder, units(plan), plan)
     assert any("missing or damaged" in note.message for note in study.notes)
