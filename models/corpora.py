@@ -169,7 +169,8 @@ def _language_of_file(path: Path) -> str:
     other = language_of_extension(path.suffix)
     if known is None and other is not None:
         raise ModelError(
-            f"{path}: {path.stem!r} is no known language; a solution is named after its own, as {other}{path.suffix}"
+            f"{path}: {path.stem!r} is no known language; below a corpus lie folders of tasks, and in each a solution "
+            f"named after its language, as {other}{path.suffix}"
         )
     return _key(path.stem)
 
@@ -233,7 +234,10 @@ def _json_lines(path: Path) -> Iterator[Item]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ModelError(f"{place}: not a line of JSON: {error}") from error
+            raise ModelError(
+                f"{place}: not a line of JSON ({error}); a file is read as JSON lines with text and language, "
+                "source files as a folder task/language.ext"
+            ) from error
         yield _row_item(row, place)
 
 

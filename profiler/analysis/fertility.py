@@ -28,6 +28,7 @@ from tokprof.profiler.record import Note, NoteLevel
 
 CONFIDENCE = 0.95
 RENYI_ORDER = 2.5  # Zouhar et al. 2023, "Tokenization and the Noiseless Channel"
+FEWEST_OF_A_CLASS = 3  # languages, to say in a sentence what a class of them costs
 BATCH_CHARACTERS = 4_000_000  # encoded at once: enough to keep every core busy, without holding all tokens of a corpus
 
 Counts = npt.NDArray[np.int64]
@@ -409,25 +410,32 @@ def _headline(report: Fertility, found: TokenizerFertility) -> str:
     if report.pivot is None or not compared:
         costs = [f.tokens_per_kb.value for f in found.languages]
         return f"{found.tokenizer}: {min(costs):.0f} to {max(costs):.0f} tokens per kB of code."
-    first, last = compared[0], compared[-1]
-    assert first.parity is not None
-    assert last.parity is not None
-    words = [
-        f"{found.tokenizer}: the same tasks take {last.parity.value:.2f} ({last.name}) to {first.parity.value:.2f} "
-        f"({first.name}) times the tokens of {display_name(report.pivot)}"
-    ]
+    # A language with fewer tasks than others is not set beside them.
+    most = max(f.shared_task_count for f in compared)
+    compared = [f for f in compared if f.shared_task_count == most]
+    pivot, ends = display_name(report.pivot), [f"{_against(f)} in {f.name}" for f in (compared[-1], compared[0])]
+    if len(compared) == 1:
+        words = [f"{found.tokenizer}: the same tasks take {ends[0]} times the tokens of {pivot}"]
+    else:
+        words = [f"{found.tokenizer}: the same tasks take from {ends[0]} to {ends[1]} times the tokens of {pivot}"]
     if found.verbosity_share is not None:
         words.append(f"; verbosity explains {100 * found.verbosity_share:.0f} % of that spread")
-    words += [f"; per lexeme {_labelled(group)} {percent(group.premium)}" for group in found.classes]
+    # Of fewer languages there is no speaking of their class.
+    told = [group for group in found.classes if len(group.languages) >= FEWEST_OF_A_CLASS]
+    words += [f"; per lexeme {_labelled(group)} {percent(group.premium)}" for group in told]
     return "".join(words) + "."
+
+
+def _against(f: LanguageFertility) -> str:
+    assert f.parity is not None
+    bounds = "" if f.parity.low is None or f.parity.high is None else f" [{f.parity.low:.2f}, {f.parity.high:.2f}]"
+    return f"{f.parity.value:.2f}{bounds}"
 
 
 def _labelled(group: ClassPremium) -> str:
     count = len(group.languages)
     what = "seen in training" if group.label == "trained" else group.label
-    if group.label == "unknown":
-        return f"the {count} whose exposure is unknown cost" if count > 1 else "the one of unknown exposure costs"
-    return f"the {count} {what} cost" if count > 1 else f"the one {what} costs"
+    return f"the {count} whose exposure is unknown cost" if group.label == "unknown" else f"the {count} {what} cost"
 
 
 def percent(ratio: Ratio) -> str:

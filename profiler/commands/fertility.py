@@ -52,6 +52,8 @@ def fertility(
     """Count what the same tasks cost in tokens: fertility by language, split into verbosity and premium."""
     if html is not None and html.exists() and not force:
         raise InputError(f"{html} exists already; choose another --html or pass --force to replace it")
+    if html is not None and not html.parent.is_dir():
+        raise InputError(f"{html}: there is no folder {html.parent}; choose another --html")
     from tokprof.models.corpora import load_corpus
     from tokprof.models.languages import language_key
     from tokprof.profiler.analysis.fertility import fertility as measure

@@ -54,7 +54,7 @@ def write_fertility_page(report: Fertility, path: Path) -> None:
         notes="".join(f"<li>{escape(note.message)}; {escape(note.advice)}</li>" for note in report.notes),
         script=script,
     )
-    with new_file(path) as temporary:
+    with new_file(path, "--html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -66,9 +66,9 @@ def _panels(report: Fertility) -> list[Panel]:
         ]
     pivot = next(f.name for f in report.tokenizers[0].languages if f.language == report.pivot)
     return [
-        Panel(f"Parity: tokens for the same tasks, {pivot} = 1", lambda f: f.parity, TICKS, lambda v: f"{v:g}"),
+        Panel(f"Parity: tokens, {pivot} = 1", lambda f: f.parity, TICKS, lambda v: f"{v:g}"),
         Panel("= Verbosity: lexemes", lambda f: f.verbosity, TICKS, lambda v: f"{v:g}", once=True),
-        Panel("× Premium: tokens per lexeme", lambda f: f.premium, PERCENT_TICKS, lambda v: f"{100 * (v - 1):+.0f} %"),
+        Panel("× Premium: tokens per lexeme", lambda f: f.premium, PERCENT_TICKS, lambda v: "0 %" if v == 1 else f"{100 * (v - 1):+.0f} %"),
     ]
 
 
@@ -264,7 +264,7 @@ def _row(f: LanguageFertility, pivot: str | None) -> str:
 
 
 def _share(share: float) -> str:
-    return "–" if share == 0 else f"{share:.1%}"
+    return f"{share:.1%}"
 
 
 _PAGE = """<!doctype html>
@@ -288,8 +288,8 @@ p {{ max-width: 78em; margin: 6px 0; }}
   border: 2px solid transparent; box-sizing: border-box; }}
 .key .full {{ background: #5c636b; }} .key .hollow {{ border-color: #5c636b; }}
 .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }}
-th, td {{ text-align: right; padding: 2px 7px; white-space: nowrap; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 12px; }}
+th, td {{ text-align: right; padding: 2px 4px; white-space: nowrap; }}
 th {{ font-weight: 600; border-bottom: 1px solid #d9dde2; }}
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
 tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; }}

@@ -212,9 +212,23 @@ def test_classes_take_the_language_as_the_unit_and_leave_out_the_one_made_here()
     half = 12.7062047 * abs(math.log(3 / 2)) / 2  # t(1) times the standard error of two logarithms
     assert trained.high == pytest.approx(trained.value * math.exp(half), rel=1e-6)
     assert classes["unseen"].premium.low is None
+    assert "per lexeme" not in headlines(report)[0]  # of so few
+
+
+def test_a_sentence_gives_ends_with_intervals_over_all_tasks_and_speaks_of_classes_of_three():
+    tasks = [f"{'a' * n}" for n in range(4, 13)]
+    report = fertility(
+        corpus(
+            python=tasks, go=[t * 2 for t in tasks], c=[t * 3 for t in tasks], java=[t * 4 for t in tasks], gleam=["a"]
+        ),
+        [of_bytes()],
+    )
     sentence = headlines(report)[0]
-    assert "the 2 seen in training cost +144.9 %" in sentence
-    assert "the one unseen costs +50.0 %" in sentence
+    assert "take from 2.00 [2.00, 2.00] in Go to 4.00 [4.00, 4.00] in Java times the tokens of Python" in sentence
+    assert "the 3 seen in training cost +188.4 %" in sentence  # the cube root of 24
+    assert "unseen" not in sentence
+    alone = fertility(corpus(python=tasks, go=[t * 2 for t in tasks]), [of_bytes()])
+    assert "take 2.00 [2.00, 2.00] in Go times" in headlines(alone)[0]
 
 
 def test_verbosity_share_is_all_where_every_word_costs_the_same():

@@ -58,6 +58,11 @@ def test_the_built_in_corpus_under_two_tokenizers_fits_the_terminal(folder):
     assert max(map(len, done.stdout.splitlines())) <= 100
     wide = tokprof("fertility", "-t", "bytes", folder=folder, columns=140).stdout
     assert "Rényi" in wide
+    narrow = tokprof("fertility", "-t", "bytes", folder=folder, columns=80).stdout
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert {"C", "Go", "JavaScript"} <= {line.split()[0] for line in narrow.splitlines() if line.strip()}
+    assert "training" in narrow
+    assert "…" not in narrow
     assert "Rényi" not in done.stdout
 
 
@@ -105,5 +110,8 @@ def test_mistakes_are_one_line(folder):
     assert "gone: no such file or folder" in refused("gone", "-t", "bytes", folder=folder)
     assert "has no language klingon" in refused("-t", "bytes", "--languages", "klingon", folder=folder)
     assert "--tasks ' ,' names nothing" in refused("-t", "bytes", "--tasks", " ,", folder=folder)
+    assert "there is no folder missing; choose another --html" in refused("--html", "missing/x.html", folder=folder)
+    (folder / "one.py").write_text("print(1)\n")
+    assert "source files as a folder task/language.ext" in refused("one.py", "-t", "bytes", folder=folder)
     (folder / "bad.gguf").write_text("no")
     assert "bad.gguf: not readable as GGUF" in refused("-t", "bad.gguf", folder=folder)

@@ -80,7 +80,7 @@ def test_the_page_has_every_figure(tmp_path):
     write_fertility_page(report(row("gleam", lexeme_count=None, tokens_per_lexeme=None), row("python")), page)
     text = page.read_text(encoding="utf-8")
     assert "<td>400 [390, 410]</td><td>–</td><td>1.50 [1.25, 1.80]</td><td>1.40</td><td>1.20 [1.10, 1.30]</td>" in text
-    assert "<td>+25.0 % [+20.0, +30.0]</td><td>–</td><td>12.5%</td><td>–</td><td>0.400</td>" in text
+    assert "<td>+25.0 % [+20.0, +30.0]</td><td>0.0%</td><td>12.5%</td><td>0.0%</td><td>0.400</td>" in text
     assert "<tr class=pivot><td>python</td>" in text
 
 
