@@ -68,8 +68,12 @@ def _panels(report: Fertility) -> list[Panel]:
     return [
         Panel(f"Parity: tokens, {pivot} = 1", lambda f: f.parity, TICKS, lambda v: f"{v:g}"),
         Panel("= Verbosity: lexemes", lambda f: f.verbosity, TICKS, lambda v: f"{v:g}", once=True),
-        Panel("× Premium: tokens per lexeme", lambda f: f.premium, PERCENT_TICKS, lambda v: "0 %" if v == 1 else f"{100 * (v - 1):+.0f} %"),
+        Panel("× Premium: tokens per lexeme", lambda f: f.premium, PERCENT_TICKS, _percent_tick),
     ]
+
+
+def _percent_tick(ratio: float) -> str:
+    return "0 %" if ratio == 1 else f"{100 * (ratio - 1):+.0f} %"
 
 
 def _picture(report: Fertility) -> Any:
