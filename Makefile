@@ -11,7 +11,9 @@ GPU := $(wildcard /dev/nvidia0)
 CONSTRAINTS := $(if $(GPU),,--constraint constraints.txt)
 
 # `make test SLOW=1` adds the slow tests; those that need a GPU run where there is one.
-MARKERS := $(if $(SLOW),,not slow)$(if $(SLOW)$(GPU),, and )$(if $(GPU),,not gpu)
+SPEED := $(if $(SLOW),,not slow and )
+ALONE := $(if $(GPU),(alone or gpu),alone and not gpu)
+JOBS ?= $(shell nproc)
 
 .PHONY: profile test gpu lint wheel-types clean
 
@@ -25,8 +27,10 @@ profile: $(VENV)/installed
 	$(BIN)/tokprof models pull SmolLM2-135M-Instruct
 	$(BIN)/tokprof profile SmolLM2-135M-Instruct --prompt profiler/measure/loop.py --prompt-tokens 256 --new-tokens 32 --out $(OUT) --force
 
+# What judges times or shares of a core, or wants the GPU, runs one by one when the others are done.
 test: $(VENV)/installed
-	$(BIN)/pytest -m "$(MARKERS)"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal -m "$(SPEED)not (alone or gpu)"
+	$(BIN)/pytest -m "$(SPEED)$(ALONE)"
 
 # Nine minutes on one GPU; where there is no network, run the program with a Python that has what its head lists.
 gpu: $(VENV)/installed

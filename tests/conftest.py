@@ -1,15 +1,23 @@
 """Fixtures shared by the whole suite."""
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A busy machine is no defect: how long an example takes is not judged.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +53,21 @@ def nvml_stub(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fresh.rename(settings_file)  # never seen half-written
 
     return write
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SimpleNamespace]:
+    """Return a function that runs the command line in this process: loading it anew takes longer than a refusal."""
+    from tokprof.profiler.cli import main
+
+    def run(*words: object) -> SimpleNamespace:
+        out, err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["tokprof", *map(str, words)])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ def test_slow_tests_run_when_asked_and_gpu_tests_where_there_is_one(slow, gpu):
         pytest.skip("no make here")
     words = ["make", "--dry-run", "test", f"SLOW={'1' * slow}", f"GPU={'/dev/nvidia0' * gpu}"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    (chosen,) = re.findall(r'pytest -m "(.*)"', done.stdout)
-    for is_slow, wants_gpu in itertools.product([False, True], repeat=2):
-        runs = not chosen or eval(chosen, {"slow": is_slow, "gpu": wants_gpu})
-        assert runs == ((slow or not is_slow) and (gpu or not wants_gpu)), (is_slow, wants_gpu, chosen)
+    side_by_side, one_by_one = re.findall(r'pytest .*-m "(.*)"', done.stdout)
+    for is_slow, is_alone, wants_gpu in itertools.product([False, True], repeat=3):
+        marks = {"slow": is_slow, "alone": is_alone, "gpu": wants_gpu}
+        runs = (slow or not is_slow) and (gpu or not wants_gpu)
+        assert eval(side_by_side, marks) == (runs and not is_alone and not wants_gpu), (marks, side_by_side)
+        assert eval(one_by_one, marks) == (runs and (is_alone or wants_gpu)), (marks, one_by_one)

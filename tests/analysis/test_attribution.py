@@ -33,7 +33,6 @@ def close(a, b, scale):
     return np.all(np.abs(np.asarray(a) - np.asarray(b)) <= 1e-9 * np.asarray(scale))
 
 
-@settings(deadline=None)
 @given(positive, positive)
 def test_the_log_mean_lies_between_and_divides_by_the_logarithm(x, y):
     mean = log_mean(x, y)
@@ -48,7 +47,6 @@ def test_the_log_mean_of_neighbours_loses_no_digits():
     assert log_mean(1.0, y) == pytest.approx(1 + 0.5e-8, rel=1e-15)
 
 
-@settings(deadline=None)
 @given(*[st.tuples(*[positive] * 5)] * 2)
 def test_the_identity_of_decode_time_has_no_residual(first, second):
     names = ("task_count", "lexeme_count", "token_count", "step_count", "decode_s")
@@ -75,7 +73,6 @@ def test_with_one_tokenizer_fertility_cancels_exactly():
     assert split.step_cost == pytest.approx(math.log(4.5 / 4.1))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(positive, positive), min_size=1, max_size=6))
 def test_additive_shares_sum_to_the_log_ratio(parts):
     x, y = np.array(parts).T
@@ -87,7 +84,6 @@ def test_additive_shares_sum_to_the_log_ratio(parts):
 items = st.lists(st.tuples(*[st.one_of(st.just(0.0), factor)] * 6), min_size=1, max_size=6)
 
 
-@settings(deadline=None)
 @given(items)
 def test_divisia_sums_to_the_difference_and_turns_with_time(rows):
     x, y = (np.array(rows)[:, part] for part in (slice(0, 3), slice(3, 6)))
@@ -111,7 +107,6 @@ def test_a_kernel_of_one_side_goes_wholly_to_the_kernel_set():
     assert split.item_set.tolist() == [0, -4, 10]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4).flatmap(lambda n: st.lists(st.floats(-100, 100), min_size=2**n, max_size=2**n)))
 def test_shapley_is_the_mean_over_all_orders(values):
     n = len(values).bit_length() - 1
@@ -160,7 +155,7 @@ def states(draw):
     return result, same
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(states())
 def test_shapley_of_the_time_model_is_exact_null_and_symmetric_in_time(drawn):
     (state0, state1), same = drawn

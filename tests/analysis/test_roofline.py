@@ -113,7 +113,7 @@ def test_beside_other_programs_threads_count_alone():
     assert ceiling_of(busy).bandwidth_bytes_per_s == 12e9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(context=st.integers(0, 4000), name=st.sampled_from(["Codestral-22B-v0.1", "StarCoder", "Qwen2.5-Coder-0.5B"]))
 def test_the_turning_batch_is_where_the_bound_changes(context, name):
     shape, h100 = shape_of(entry(name).config), device("h100")

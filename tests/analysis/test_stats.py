@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
@@ -29,7 +29,6 @@ def test_what_cannot_be_estimated_is_refused(values, words):
         stats.student(values)
 
 
-@settings(deadline=None)
 @given(numbers)
 def test_students_interval_and_p_are_scipys(values):
     estimate = stats.student(values)
@@ -43,7 +42,6 @@ def test_students_interval_and_p_are_scipys(values):
     assert (estimate.count, estimate.unit) == (len(values), "process")
 
 
-@settings(deadline=None)
 @given(numbers, numbers)
 def test_welch_is_scipys(first, second):
     estimate = stats.welch(first, second)
@@ -56,7 +54,6 @@ def test_welch_is_scipys(first, second):
     assert swapped.value == pytest.approx(-estimate.value, rel=1e-9, abs=1e-15)
 
 
-@settings(deadline=None)
 @given(numbers, st.floats(0.01, 1))
 def test_equivalence_holds_exactly_where_the_interval_of_90_percent_lies_within(values, margin):
     estimate = stats.student(values)
@@ -92,7 +89,6 @@ def test_holm_adjusts_in_order_and_leaves_out_what_has_no_p():
     assert stats.holm([]) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=9))
 def test_holm_never_lowers_a_p_nor_changes_their_order(p):
     adjusted = stats.holm(p)

@@ -110,6 +110,7 @@ def test_a_damaged_calibration_is_as_good_as_none(calibrated, tmp_path):
         assert "was not calibrated" in done.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_no_measured_time_lies_below_its_floor(tmp_path):
     (tmp_path / "model").mkdir()

@@ -13,6 +13,7 @@ from tokprof.profiler.sensors.host import HostReader, process_alive
 BUSY = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
 
+@pytest.mark.alone
 def test_a_busy_process_is_seen_to_compute_and_a_sleeping_one_not() -> None:
     busy, idle = subprocess.Popen([sys.executable, "-c", BUSY]), subprocess.Popen(["sleep", "60"])
     try:

@@ -106,6 +106,7 @@ def rows_inside(stacks: HostStacks, function: str, alignment: ClockAlignment, wi
         ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("mode", ["nonblocking", "blocking", "native"])
 def test_functions_land_in_the_windows_in_which_they_ran(child: Child, tmp_path: Path, mode: str) -> None:
     spy = started(
@@ -134,6 +135,7 @@ def test_functions_land_in_the_windows_in_which_they_ran(child: Child, tmp_path:
     assert str(tmp_path / "watched.py") in "".join(stacks.stacks)
 
 
+@pytest.mark.alone
 def test_the_interpreter_lock_is_seen_held_while_computing_only(child: Child, tmp_path: Path) -> None:
     spy = started(start_pyspy(child.pid, tmp_path / "stacks.txt", only_interpreter=True))
     markers, windows = child.work()
@@ -166,6 +168,7 @@ def test_a_killed_recording_is_gone(child: Child, tmp_path: Path) -> None:
     assert not (tmp_path / "stacks.json").exists()
 
 
+@pytest.mark.alone
 def test_without_markers_the_error_says_how_little_is_known(child: Child, tmp_path: Path) -> None:
     spy = started(start_pyspy(child.pid, tmp_path / "stacks.json"))
     _, windows = child.work()
@@ -249,7 +252,7 @@ def test_a_binary_that_never_gets_ready_is_given_up(tmp_path: Path) -> None:
     found = start_pyspy(os.getpid(), tmp_path / "stacks.json", binary=fake(tmp_path, "exec sleep 60"), timeout_s=0.3)
     assert isinstance(found, Note)
     assert "not ready" in found.message
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize(

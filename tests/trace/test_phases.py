@@ -229,7 +229,7 @@ def codes(words):
     return np.array([table[word] for word in words])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.integers(0, 9), min_size=3, max_size=12),
     st.integers(4, 12),
