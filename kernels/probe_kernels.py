@@ -1,7 +1,8 @@
 """Triton kernels that measure a device instead of a model: reading, copying, multiplying, and the clock from inside.
 
 The clock probe waits for an edge of the device's nanosecond timer before it reads the cycle counter, and ends at
-another edge, so that the timer's step (a microsecond before Hopper) costs little accuracy even in a short probe.
+another edge, so that the timer's step (a microsecond before Hopper) costs little accuracy even in a short probe. Where
+that timer stands still it gives up after some milliseconds, so that nothing hangs on it.
 """
 
 # Triton's decorator and its kernels' arguments carry no types.
@@ -19,19 +20,25 @@ _COPY_BLOCK = 4096
 # Tiles of the product (rows, columns, inner), warps and stages; a probe takes the fastest.
 PRODUCT_TILES = ((128, 256, 64, 8, 3), (128, 128, 64, 8, 4), (64, 128, 32, 4, 4))
 
+CLOCK_WAIT_NS = 20_000  # of the device's timer, that one reading lasts; one that was given up lasts less
 _CLOCK_PTX = tl.constexpr("""{
-.reg .pred tick;
-.reg .u64 past, start, now, stop, first, last;
+.reg .pred on;
+.reg .u64 begun, past, start, now, stop, first, last, spent;
+mov.u64 begun, %clock64;
 mov.u64 past, %globaltimer;
 before: mov.u64 start, %globaltimer;
-setp.eq.u64 tick, start, past;
-@tick bra before;
 mov.u64 first, %clock64;
+sub.u64 spent, first, begun;
+setp.eq.u64 on, start, past;
+setp.lt.and.u64 on, spent, 16777216, on;
+@on bra before;
 add.u64 stop, start, $3;
 during: mov.u64 now, %globaltimer;
-setp.lt.u64 tick, now, stop;
-@tick bra during;
 mov.u64 last, %clock64;
+sub.u64 spent, last, begun;
+setp.lt.u64 on, now, stop;
+setp.lt.and.u64 on, spent, 16777216, on;
+@on bra during;
 sub.u64 $0, last, first;
 sub.u64 $1, now, start;
 mov.u64 $2, start;
@@ -112,7 +119,7 @@ def product(a: Tensor, b: Tensor, out: Tensor, tile: tuple[int, int, int, int, i
     launch(_product, grid, a, b, out, rows, columns, inner, num_warps=warps, num_stages=stages, **constants)
 
 
-def clock(out: Tensor, wait_ns: int = 20_000) -> None:
+def clock(out: Tensor, wait_ns: int = CLOCK_WAIT_NS) -> None:
     """Write to ``out`` (3,) of int64: SM cycles, nanoseconds they took, and the device's instant when they began.
 
     Nothing waits for it, and it takes ``wait_ns`` of one multiprocessor, so it can stand between two phases; cycles

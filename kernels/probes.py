@@ -327,16 +327,65 @@ def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
     """Read the SM clock from inside, right after products that bring the device to the clock it works at."""
     import torch
 
-    from tokprof.kernels import probe_kernels
+    from tokprof.kernels.launch import KernelError
 
     size = _CUDA_PRODUCT_SIZE
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    read = torch.zeros(count, 3, dtype=torch.int64, device=device)
     out = torch.empty_like(a)
-    for row in read:
+    try:
+        probe = ClockProbe(device, row_count=count)
+    except KernelError:
+        return  # a timer that stands still tells no clock
+    for row in range(count):
         for _ in range(10):
             torch.mm(a, a, out=out)
-        probe_kernels.clock(row)
+        probe.read(row)
     torch.cuda.synchronize()
-    hertz = tuple(cycles / ns * 1e9 for cycles, ns, _ in read.tolist())
-    yield Reading(name="SM clock", unit="Hz", samples=hertz, method="cycles over nanoseconds, both read in a kernel")
+    hertz = tuple(reading[0] / reading[1] * 1e9 for reading in probe.take() if reading is not None)
+    if hertz:
+        method = "cycles over nanoseconds, both read in a kernel"
+        yield Reading(name="SM clock", unit="Hz", samples=hertz, method=method)
+
+
+class ClockProbe:
+    """Lets a device read its own SM clock between other work, which waits no longer than the reading lasts.
+
+    The kernel is compiled and run when the probe is made, so that a first reading takes no longer than others.
+
+    Parameters
+    ----------
+    device
+        A GPU; the readings are launched on the current stream of the current device.
+    row_count
+        Readings that can wait to be taken.
+
+    Raises
+    ------
+    ImportError
+        Triton is missing.
+    KernelError
+        The device's timer stands still.
+    """
+
+    def __init__(self, device: str, *, row_count: int = 3) -> None:
+        import torch
+
+        from tokprof.kernels import probe_kernels
+        from tokprof.kernels.launch import KernelError
+
+        self._launch = probe_kernels.clock
+        self._least_ns = probe_kernels.CLOCK_WAIT_NS
+        # Of four numbers to a row the last is idle: so every row begins at 16 bytes, and one kernel fits them all.
+        self._table = torch.zeros(row_count, 4, dtype=torch.int64, device=device)
+        self._rows = [row[:3] for row in self._table]
+        self.read(0)
+        if self.take()[0] is None:
+            raise KernelError("the device's own timer stands still")
+
+    def read(self, row: int) -> None:
+        """Ask for a reading into one of the rows; nothing on the host waits for it."""
+        self._launch(self._rows[row])
+
+    def take(self) -> list[tuple[int, int] | None]:
+        """Return the cycles and the nanoseconds of each row, ``None`` where the device's timer stood still."""
+        return [(cycles, ns) if ns >= self._least_ns else None for cycles, ns, *_ in self._table.tolist()]

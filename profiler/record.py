@@ -267,6 +267,25 @@ class PowerSamples(Columns):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClockReadings(Columns):
+    """The SM clock as the device itself counted it, beside the spans of the clean pass and in none of them.
+
+    Cycles over nanoseconds is the clock in GHz. ``time_ns`` is the edge of the span that the reading stands beside.
+    """
+
+    repetition: Array = column(np.int32)  # as in Spans; below 0 in the warm-up
+    step: Array = column(np.int32)  # of the span that it follows; -1 before prefill
+    time_ns: Array = column(np.int64)
+    duration_ns: Array = column(np.int64)  # that it lasted, by the device's own timer
+    cycle_count: Array = column(np.int64)
+
+    @property
+    def clock_mhz(self) -> Array:
+        """The clock of each reading."""
+        return self.cycle_count / self.duration_ns * 1e3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HostSamples(Columns):
     """Readings of the host beside the measured process; counters are cumulative."""
 
@@ -454,6 +473,7 @@ class Run:
     passes: tuple[Pass, ...]
     spans: Spans
     power: PowerSamples | None = None
+    sm_clocks: ClockReadings | None = None
     host: HostSamples | None = None
     kernels: KernelEvents | None = None
     stacks: HostStacks | None = None  # of every active thread
@@ -729,6 +749,24 @@ class LedgerLine:
         return self.count_effect_ns + self.duration_effect_ns + self.kernel_set_effect_ns + self.gap_effect_ns
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """A step of a run beside its floor, the least time that its device could take for it; times are of one step."""
+
+    floor_ms: float
+    time_ms: float
+    bound: str  # what the floor is made of: "compute" or "memory"
+    mfu: float | None  # of the device's rate of products in the model's dtype; None where that was not measured
+    mbu: float  # of its bandwidth
+    owners: tuple[tuple[str, float], ...]  # what costs how many milliseconds beyond its floor, the most first
+    source: str  # of the device's figures: "measured on this device on 2030-01-02"
+
+    @property
+    def gap_ms(self) -> float:
+        """The time beyond the floor; the owners' parts sum to it."""
+        return self.time_ms - self.floor_ms
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PhaseDiff:
     """Two typical steps of one phase, aligned kernel by kernel.
@@ -747,6 +785,8 @@ class PhaseDiff:
     line_of: tuple[tuple[str, Array], ...]
     residual_ns: float
     doubts: tuple[str, ...] = ()  # why its figures are not to be relied on; what would be an effect is then "doubtful"
+    a_limits: StepLimits | None = None  # of a run whose model and whose device's calibration are known
+    b_limits: StepLimits | None = None
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ versions, missing files and columns of another shape are refused with the file's
 History of ``SCHEMA_VERSION``:
 
 1. the first
+2. ``sm_clocks``, the device's own readings of its clock; a run of version 1 is read as one without them
 """
 
 import ctypes
@@ -26,7 +27,8 @@ import numpy as np
 from tokprof.profiler.errors import FileFormatError, InputError, OutputError, new_file, no_such, writing
 from tokprof.profiler.record import Calibration, Columns, Device, Run, column_fields
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_SINCE_VERSION = {"sm_clocks": 2}  # keys of a run that older versions lack
 CALIBRATION_VERSION = 1  # 1: the first
 RUN_FILE = "run.json"
 STUDY_FILE = "study.json"
@@ -122,6 +124,8 @@ def load_run(folder: Path) -> Run:
     hints = get_type_hints(Run)
     file = folder / RUN_FILE
     for spec in fields(Run):
+        if scalars["schema_version"] < _SINCE_VERSION.get(spec.name, 1):
+            continue
         if spec.name not in scalars:
             raise FileFormatError(
                 f"{file}: key {spec.name!r} is missing; the file was edited or written by another tool"
@@ -274,9 +278,9 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     if content.get("format") != _FORMATS[name]:
         raise FileFormatError(f"{path}: key 'format' is {content.get('format')!r}, wants {_FORMATS[name]!r}")
     version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise FileFormatError(
-            f"{path}: schema_version is {version!r}, this tokprof reads {SCHEMA_VERSION}; "
+            f"{path}: schema_version is {version!r}, this tokprof reads 1 to {SCHEMA_VERSION}; "
             "use the version of tokprof that wrote it"
         )
     return content

@@ -17,6 +17,7 @@ from tokprof.profiler.errors import FileFormatError, InputError, OutputError
 from tokprof.profiler.record import (
     Cell,
     ClockAlignment,
+    ClockReadings,
     Columns,
     DecodeMode,
     Device,
@@ -81,6 +82,9 @@ def a_full_run():
             time_ns=[1, 2], power_mw=[100_000, 2], event_reasons=[2**63, 0], other_process_count=[-1, 0],
             power_source="instant",
         ),
+        sm_clocks=ClockReadings(
+            repetition=[-1, 0], step=[-1, 1], time_ns=[5, 2**60], duration_ns=[20_000, 20_001], cycle_count=[1, 35_000]
+        ),
         kernels=KernelEvents(
             name=[1, 0], category=[0, 0], operator=[0, 1], stream=[7, -1], repetition=[0, -1], phase=[1, -1],
             step=[1, -1], start_ns=[5, 6], duration_ns=[1, 2], names=("unused", "void k<a, b>()"),
@@ -122,6 +126,13 @@ def test_a_run_comes_back_as_it_was(tmp_path, run):
     back = load_run(tmp_path / "r")
     assert_same(run, back)
     assert_same(run, load_runs(tmp_path / "r")[0])
+
+
+def test_a_run_of_the_first_version_has_no_readings_of_the_device_s_own_clock(tmp_path):
+    save(a_full_run(), tmp_path / "r")
+    edited(tmp_path / "r", lambda content: content.update(schema_version=1) or content.pop("sm_clocks"))
+    (tmp_path / "r" / "sm_clocks.parquet").unlink()
+    assert_same(replace(a_full_run(), sm_clocks=None), load_run(tmp_path / "r"))
 
 
 def test_columns_read_without_tokprof_hold_words_not_codes(tmp_path):
@@ -310,6 +321,7 @@ DAMAGE = {
     "no version": (lambda c: c.pop("schema_version"), "schema_version is None"),
     "another format": (lambda c: c.update(format="x"), "'format'"),
     "missing key": (lambda c: c.pop("stop"), "key 'stop' is missing"),
+    "missing table": (lambda c: c.pop("sm_clocks"), "key 'sm_clocks' is missing"),
     "wrong type": (lambda c: c["cell"].update(batch_size="many"), "key 'cell'"),
     "unknown word": (lambda c: c.update(outcome="fine"), "key 'outcome'"),
     "broken invariant": (lambda c: c.update(passes=[]), "clean pass"),

@@ -84,12 +84,21 @@ class PhaseSummary:
     energy_per_token_mj: float | None
     energy_error_mj: float | None
     energy_reason: str
-    mean_sm_clock_mhz: float | None
+    mean_sm_clock_mhz: float | None  # by NVML's samples inside the phase
     kernel_busy_share: float | None
     gap_share: float | None
     share_basis: str  # the time the two shares refer to
     kernels: tuple[KernelShare, ...] = ()
     roofline: PhaseRoofline | None = None  # where the device was calibrated
+    start_sm_clock_mhz: float | None = None  # as the device itself counted it right before and after the phase; medians
+    end_sm_clock_mhz: float | None = None
+
+    @property
+    def sm_clock_difference(self) -> float | None:
+        """How far the device's own reading after the phase is from NVML's mean inside it, relative to the latter."""
+        if self.end_sm_clock_mhz is None or not self.mean_sm_clock_mhz:
+            return None
+        return self.end_sm_clock_mhz / self.mean_sm_clock_mhz - 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +203,7 @@ def _beside_ceilings(
                 ceiling,
                 time_ms=phase.time_ms.value,
                 busy_share=phase.kernel_busy_share,
-                mean_sm_clock_mhz=phase.mean_sm_clock_mhz,
+                mean_sm_clock_mhz=sm_clock_mhz(runs, phase.phase),
             ),
         )
         for phase in phases
@@ -237,6 +246,7 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
     decode = phase is Phase.DECODE
     energy, error, reason = _energy(runs, phase)
     busy, basis = kernel_busy_share(runs, phase)
+    start_mhz, end_mhz = own_clock_mhz(runs, phase)
     quantiles = np.percentile(steps, [50, 95, 99]).tolist() if decode else [None] * 3
     return PhaseSummary(
         phase=phase,
@@ -260,6 +270,8 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
         gap_share=None if busy is None else 1.0 - busy,
         share_basis=basis,
         kernels=heaviest_kernels(runs, phase),
+        start_sm_clock_mhz=start_mhz,
+        end_sm_clock_mhz=end_mhz,
     )
 
 
@@ -438,9 +450,9 @@ def _host_issue_ms(tables: Sequence[Spans]) -> float | None:
 
 
 def _total_ms(run: Run) -> Array:
+    """Return each clean repetition's time: its spans, without the reading of the clock between them."""
     table = run.spans.of(pass_kind=PassKind.CLEAN, counted=True)
-    starts, ends = _edges(table)
-    return (table.end_ns[ends] - table.start_ns[starts]) / 1e6
+    return _per_repetition(table, table.duration_ns) / 1e6
 
 
 def _over_processes(samples: Sequence[Array]) -> Estimate:
@@ -496,6 +508,30 @@ def _mean_clock_mhz(runs: Sequence[Run], phase: Phase) -> float | None:
         return None
     everything = np.concatenate(clocks)
     return float(everything.mean()) if len(everything) >= MINIMUM_CLOCK_SAMPLES else None
+
+
+def own_clock_mhz(runs: Sequence[Run], phase: Phase) -> tuple[float | None, float | None]:
+    """Return the SM clock as the device counted it right before and right after a phase: medians over repetitions.
+
+    The reading after a phase follows its last kernel at once, so that it is the clock at which the phase ended; before
+    prefill the device had waited.
+    """
+    before: list[float] = []
+    after: list[float] = []
+    for run in runs:
+        if run.sm_clocks is None:
+            continue
+        spans = _clean(run.spans, phase)
+        clocks = run.sm_clocks.select(np.isin(run.sm_clocks.repetition, spans.repetition))
+        ended = clocks.step == 0 if phase is Phase.PREFILL else clocks.step > 0
+        before += clocks.clock_mhz[clocks.step == (-1 if phase is Phase.PREFILL else 0)].tolist()
+        after += clocks.clock_mhz[ended].tolist()
+    return (float(np.median(before)) if before else None), (float(np.median(after)) if after else None)
+
+
+def sm_clock_mhz(runs: Sequence[Run], phase: Phase) -> float | None:
+    """Return the SM clock a phase ran at: the device's own reading after it, else the mean of NVML's inside it."""
+    return own_clock_mhz(runs, phase)[1] or _mean_clock_mhz(runs, phase)
 
 
 def _within(power: PowerSamples | None, spans: Spans) -> Array | None:

@@ -1,11 +1,12 @@
 """Clocks that mark instants without disturbing what they time.
 
-``begin`` prepares, ``mark`` notes one instant (it never waits and allocates nothing on the device), ``finish`` waits
-once, after the work, and returns every instant on the host's monotonic clock.
+``begin`` prepares, ``mark`` notes one instant (it never waits and allocates nothing on the device), ``between`` stands
+between two marks that end one phase and begin the next, ``finish`` waits once, after the work, and returns every
+instant on the host's monotonic clock.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,12 +16,53 @@ from tokprof.profiler.record import Array, ClockAlignment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReading:
+    """The SM clock as the device itself counted it."""
+
+    step: int  # of the span that it follows; -1 before the first
+    cycle_count: int
+    duration_ns: int  # by the device's own timer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instants:
-    """The marked instants: when the host passed each mark, and when the device did (None on a CPU)."""
+    """The marked instants: when the host passed each mark, and when the device did (None on a CPU).
+
+    A span lasts from one mark to the next, but the second begins ``pause_*_ns`` after the first has ended.
+    """
 
     host_ns: Array
     device_ns: Array | None
     alignment: ClockAlignment | None = None
+    pause_host_ns: int = 0  # what reading the SM clock took between the first span and the second: in neither
+    pause_device_ns: int = 0
+    sm_clocks: tuple[ClockReading, ...] = ()
+
+    @property
+    def host_start_ns(self) -> Array:
+        """When each span began, as the host saw it."""
+        return _starts(self.host_ns, self.pause_host_ns)
+
+    @property
+    def device_start_ns(self) -> Array | None:
+        """When each span began on the device."""
+        return None if self.device_ns is None else _starts(self.device_ns, self.pause_device_ns)
+
+    @property
+    def start_ns(self) -> Array:
+        """When each span began: on the device where there is one, else on the host."""
+        return self.host_start_ns if self.device_start_ns is None else self.device_start_ns
+
+    @property
+    def end_ns(self) -> Array:
+        """When each span ended: on the device where there is one, else on the host."""
+        return (self.host_ns if self.device_ns is None else self.device_ns)[1:]
+
+
+def _starts(marks_ns: Array, pause_ns: int) -> Array:
+    starts = marks_ns[:-1].copy()
+    starts[1:2] += pause_ns
+    return starts
 
 
 class Clock(Protocol):
@@ -32,8 +74,21 @@ class Clock(Protocol):
     def mark(self) -> None:
         """Note this instant."""
 
+    def between(self) -> None:
+        """Stand between the first span and the second, right after the mark that ends the first."""
+
     def finish(self) -> Instants:
         """Wait for the device and return the instants in the order of their marks."""
+
+
+class ClockProbe(Protocol):
+    """Reads the SM clock on the device itself (``tokprof.kernels.probes.ClockProbe``)."""
+
+    def read(self, row: int) -> None:
+        """Ask the device for a reading, into one of three rows; nothing waits for it."""
+
+    def take(self) -> Sequence[tuple[int, int] | None]:
+        """Return cycles and nanoseconds of each row, ``None`` where they tell nothing; the device has finished."""
 
 
 class HostClock:
@@ -52,6 +107,9 @@ class HostClock:
         """Note this instant."""
         self._host_ns.append(self._now_ns())
 
+    def between(self) -> None:
+        """Do nothing: a CPU has no clock of its own to be read."""
+
     def finish(self) -> Instants:
         """Return the instants; there is no device to wait for."""
         return Instants(host_ns=np.array(self._host_ns, dtype=np.int64), device_ns=None)
@@ -64,9 +122,19 @@ class CudaClock:
     host's clock before the first mark, ties the device's instants to the host's clock; half the time between the two
     readings is the error. Instants are summed over consecutive events, because ``elapsed_time`` is a 32-bit float of
     milliseconds that loses microseconds over long spans.
+
+    With a ``probe`` the device reads its own SM clock before the first mark, between the first span and the second,
+    and after the last: never inside a span, and what it read is fetched in :meth:`finish`. A probe that fails is given
+    up, and ``probe_failure`` says why.
     """
 
-    def __init__(self, device: Any, now_ns: Callable[[], int] = time.monotonic_ns, cuda: Any = None) -> None:
+    def __init__(
+        self,
+        device: Any,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        cuda: Any = None,
+        probe: ClockProbe | None = None,
+    ) -> None:
         if cuda is None:
             import torch
 
@@ -78,13 +146,22 @@ class CudaClock:
         self._host_ns: list[int] = []
         self._anchor_ns = (0, 0)
         self._stream: Any = None
+        self._probe = probe
+        self._readings_after: list[int] = []  # for each reading, how many spans had ended
+        self._resumed: Any = None  # the event that begins the second span, where it is not the end of the first
+        self._resumed_ns: int | None = None
+        self.probe_failure = ""
 
     def begin(self, mark_count: int) -> None:
         """Create the events, wait for an idle device, and anchor the device's clock."""
         while len(self._pool) < mark_count + 1:
             self._pool.append(self._cuda.Event(enable_timing=True))
+        if self._probe is not None and self._resumed is None:
+            self._resumed = self._cuda.Event(enable_timing=True)
         self._host_ns = []
+        self._readings_after, self._resumed_ns = [], None
         self._stream = self._cuda.current_stream(self._device)  # without one, events go to the current device
+        self._read_clock()
         self._cuda.synchronize(self._device)
         before = self._now_ns()
         self._pool[0].record(self._stream)
@@ -96,8 +173,17 @@ class CudaClock:
         self._host_ns.append(self._now_ns())
         self._pool[len(self._host_ns)].record(self._stream)
 
+    def between(self) -> None:
+        """Let the device read its clock, if there is a probe, and begin the second span after that."""
+        if self._probe is None:
+            return
+        self._read_clock()
+        self._resumed_ns = self._now_ns()
+        self._resumed.record(self._stream)
+
     def finish(self) -> Instants:
         """Wait for the device, once, and return the instants."""
+        self._read_clock()
         self._cuda.synchronize(self._device)
         count = len(self._host_ns)
         steps_ms = [self._pool[i].elapsed_time(self._pool[i + 1]) for i in range(count)]
@@ -110,4 +196,43 @@ class CudaClock:
             error_ns=(after - before + 1) // 2,
             method="one anchor event waited for between two readings of the host's clock, before each repetition",
         )
-        return Instants(host_ns=np.array(self._host_ns, dtype=np.int64), device_ns=device_ns, alignment=alignment)
+        pause_host_ns = pause_device_ns = 0
+        if self._resumed_ns is not None:
+            pause_host_ns = self._resumed_ns - self._host_ns[1]
+            pause_device_ns = round(self._pool[2].elapsed_time(self._resumed) * 1e6)
+        return Instants(
+            host_ns=np.array(self._host_ns, dtype=np.int64),
+            device_ns=device_ns,
+            alignment=alignment,
+            pause_host_ns=pause_host_ns,
+            pause_device_ns=pause_device_ns,
+            sm_clocks=self._taken(),
+        )
+
+    def _read_clock(self) -> None:
+        if self._probe is None:
+            return
+        try:
+            self._probe.read(len(self._readings_after))
+        except Exception as error:  # whatever the compiler or the driver raises: times do not depend on it
+            self._give_up(error)
+        else:
+            self._readings_after.append(max(0, len(self._host_ns) - 1))
+
+    def _taken(self) -> tuple[ClockReading, ...]:
+        if self._probe is None:
+            return ()
+        try:
+            read = self._probe.take()
+        except Exception as error:
+            self._give_up(error)
+            return ()
+        return tuple(
+            ClockReading(step=ended - 1, cycle_count=reading[0], duration_ns=reading[1])
+            for ended, reading in zip(self._readings_after, read, strict=False)
+            if reading is not None
+        )
+
+    def _give_up(self, error: Exception) -> None:
+        self._probe = None
+        self.probe_failure = (str(error).strip() or type(error).__name__).splitlines()[0]

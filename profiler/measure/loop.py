@@ -1,7 +1,8 @@
 """The one measuring loop. Everything timed anywhere in tokprof goes through :func:`repeat`.
 
 A repetition is one prefill and the decode steps after it. Within it nothing synchronises, prints, allocates for the
-instruments or talks to another process; that all happens between repetitions.
+instruments or talks to another process; that all happens between repetitions. Between prefill and decode the device may
+read its own clock (``Clock.between``), in neither's time.
 """
 
 import signal
@@ -20,6 +21,7 @@ from tokprof.profiler.measure.stopping import StopLimits, StopState
 from tokprof.profiler.record import (
     Array,
     ClockAlignment,
+    ClockReadings,
     DecodeMode,
     Mark,
     PassKind,
@@ -55,10 +57,10 @@ class Repetition:
 
     def phase_ns(self) -> dict[Phase, int]:
         """Return the time of each phase, without steps issued after the end."""
-        times = self.instants.host_ns if self.instants.device_ns is None else self.instants.device_ns
-        durations = {Phase.PREFILL: int(times[1] - times[0])}
+        start_ns, end_ns = self.instants.start_ns, self.instants.end_ns
+        durations = {Phase.PREFILL: int(end_ns[0] - start_ns[0])}
         if self.wanted_count > 1:
-            durations[Phase.DECODE] = int(times[self.wanted_count] - times[1])
+            durations[Phase.DECODE] = int(end_ns[self.wanted_count - 1] - start_ns[1])
         return durations
 
 
@@ -83,6 +85,8 @@ def repeat(engine: Engine, clock: Clock, work: Workload, *, scope: Scope = no_sc
     with scope(f"tokprof.prefill#rep={repetition}"):
         token = engine.prefill()
     clock.mark()
+    if work.step_count:
+        clock.between()
     end = None if forced else engine.ended(token)
     for step in range(1, work.new_token_count):
         if end is not None:
@@ -109,6 +113,8 @@ def _generate(engine: Engine, clock: Clock, work: Workload, *, scope: Scope, rep
         if forwards > 0:
             current.__exit__(None, None, None)
             clock.mark()
+            if forwards == 1:
+                clock.between()
             current = scope(f"tokprof.decode#rep={repetition},step={forwards}")
             current.__enter__()
         forwards += 1
@@ -158,6 +164,7 @@ class SpanBuilder:
     end_ids: Sequence[int] = ()
     alignments: list[ClockAlignment] = field(default_factory=list)
     _rows: dict[str, list[Any]] = field(default_factory=dict)
+    _clocks: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
     def add(self, result: Repetition, *, pass_kind: PassKind, repetition: int, work: Workload, mark: int = 0) -> None:
         """Add the prefill and the decode steps of one repetition."""
@@ -177,14 +184,19 @@ class SpanBuilder:
             token_count=tokens,
             context_token_count=context,
             byte_count=self._bytes(result, work, live),
-            host_start_ns=instants.host_ns[:-1],
+            host_start_ns=instants.host_start_ns,
             host_end_ns=instants.host_ns[1:],
-            device_start_ns=None if instants.device_ns is None else instants.device_ns[:-1],
+            device_start_ns=instants.device_start_ns,
             device_end_ns=None if instants.device_ns is None else instants.device_ns[1:],
             mark=marks,
         )
         if instants.alignment is not None:
             self.alignments.append(instants.alignment)
+        edges_ns = [instants.start_ns[0], *instants.end_ns]
+        self._clocks += [
+            (repetition, reading.step, int(edges_ns[reading.step + 1]), reading.duration_ns, reading.cycle_count)
+            for reading in instants.sm_clocks
+        ]
 
     def add_window(self, instants: Instants, *, phase: Phase, repetition: int, token_count: int) -> None:
         """Add one whole phase of the energy pass as a single row of step 0."""
@@ -210,6 +222,15 @@ class SpanBuilder:
             for name, parts in self._rows.items()
         }
         return Spans(**columns)
+
+    def sm_clocks(self) -> ClockReadings | None:
+        """Return every reading of the SM clock so far; ``None`` without any."""
+        if not self._clocks:
+            return None
+        repetition, step, time_ns, duration_ns, cycle_count = np.array(self._clocks, dtype=np.int64).T
+        return ClockReadings(
+            repetition=repetition, step=step, time_ns=time_ns, duration_ns=duration_ns, cycle_count=cycle_count
+        )
 
     def _append(self, **columns: Any) -> None:
         with interrupts_held():

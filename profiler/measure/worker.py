@@ -31,7 +31,7 @@ from tokprof.profiler.measure.child import (
     out_of_memory_explained,
     run_child,
 )
-from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
+from tokprof.profiler.measure.clocks import Clock, ClockProbe, CudaClock, HostClock
 from tokprof.profiler.measure.loop import (
     CleanPass,
     SpanBuilder,
@@ -99,7 +99,8 @@ def _passes(
     swapped: Note | None,
 ) -> Run:
     device = spec.device
-    clock: Clock = CudaClock(device) if device.startswith("cuda") else HostClock()
+    clock: Clock = HostClock()
+    clean_clock: CudaClock | None = None  # the same, but that it lets the device read its own clock between the phases
     work = Workload(mode=request.mode, new_token_count=request.new_token_count)
     tokenizer = loaded.tokenizer
     spans = SpanBuilder(
@@ -111,6 +112,10 @@ def _passes(
     )
     passes: list[Pass] = []
     notes = _notes_on(swapped, request)
+    if device.startswith("cuda"):
+        probe, unread = _clock_probe(device)
+        clock, clean_clock = CudaClock(device), CudaClock(device, probe=probe)
+        notes += unread
 
     channel.send("stage", "clean")
     channel.ask("sampling", detail=device_uuid(device))
@@ -150,7 +155,13 @@ def _passes(
     clean: CleanPass | None = None
     try:
         clean = measure_clean(
-            engine, clock, work, spans, request.limits, warm_up_count=request.warm_up_count, on_repetition=tell
+            engine,
+            clean_clock or clock,
+            work,
+            spans,
+            request.limits,
+            warm_up_count=request.warm_up_count,
+            on_repetition=tell,
         )
         count = clean.stop.repetition_count
         passes.append(Pass(kind=PassKind.CLEAN, repetition_count=count, start_ns=started, end_ns=time.monotonic_ns()))
@@ -166,6 +177,8 @@ def _passes(
             raise
         interrupted = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to keep what is finished
+    if clean_clock is not None and clean_clock.probe_failure:
+        notes.append(_clock_unread(clean_clock.probe_failure))
     channel.ask("sampling ends")
     gc.enable()
     if profiler is not None:
@@ -183,6 +196,7 @@ def _passes(
         stop=clean.stop,
         passes=tuple(passes),
         spans=spans.build(),
+        sm_clocks=spans.sm_clocks(),
         alignments=_worst(spans.alignments),
         notes=tuple(notes),
         process_index=request.process_index,
@@ -344,6 +358,27 @@ def _swap_kernels(model: Any) -> Note:
         f"inputs, and none differed by more than {swapped.largest_difference:.1e} of its result{by}",
         advice="profile the same with --kernels eager and compare the two",
         level=NoteLevel.WARNING if swapped.interpreted else NoteLevel.INFO,
+    )
+
+
+def _clock_probe(device: str) -> tuple[ClockProbe | None, list[Note]]:
+    """Return what lets the device read its own SM clock, compiled and run once; without it, the note that says why."""
+    from tokprof.kernels import probes
+
+    try:
+        return probes.ClockProbe(device), []
+    except ImportError as error:
+        return None, [_clock_unread(str(error), "pip install 'tokprof[triton]'")]
+    except Exception as error:  # whatever the compiler or the driver raises: a profile does not hang on this
+        return None, [_clock_unread((str(error).strip() or type(error).__name__).splitlines()[0])]
+
+
+def _clock_unread(why: str, advice: str = "") -> Note:
+    return Note(
+        code="clock-unread",
+        message=f"the device did not read its own SM clock between the phases: {why}",
+        advice=advice,
+        level=NoteLevel.INFO,
     )
 
 

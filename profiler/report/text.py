@@ -10,6 +10,7 @@ from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
 
 ABSENT = "not measured"
 USABLE = 1.0  # an interval wider than its value tells nothing
+ON_A_GPU = ("host issue time", "mean SM clock, by NVML", "SM clock, by the device", "  after it, beside NVML's")
 
 
 def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
@@ -106,12 +107,14 @@ def _phase_table(summary: Summary) -> Table:
         ("  decode steps they are of", [_steps(p) for p in summary.phases]),
         ("host issue time", [_optional(p.host_issue_ms, "ms") for p in summary.phases]),
         ("energy per token", [_energy(p) for p in summary.phases]),
-        ("mean SM clock", [_optional(p.mean_sm_clock_mhz, "MHz") for p in summary.phases]),
+        ("mean SM clock, by NVML", [_optional(p.mean_sm_clock_mhz, "MHz") for p in summary.phases]),
+        ("SM clock, by the device", [_own_clock(p) for p in summary.phases]),
+        ("  after it, beside NVML's", [_clock_difference(p) for p in summary.phases]),
         ("kernels busy", [_share(p.kernel_busy_share) for p in summary.phases]),
         ("gaps", [_share(p.gap_share) for p in summary.phases]),
     ]
     for name, cells in rows:
-        if name in ("host issue time", "mean SM clock") and all(cell == ABSENT for cell in cells):
+        if name in ON_A_GPU and all(cell in (ABSENT, "") for cell in cells):
             continue
         style = "dim" if name.startswith(" ") else ""
         table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
@@ -231,6 +234,18 @@ def _optional(value: float | None, unit: str) -> str:
 
 def _share(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.1%}"
+
+
+def _own_clock(phase: PhaseSummary) -> str:
+    """Write the clock as the device counted it before and after a phase."""
+    if phase.end_sm_clock_mhz is None:
+        return ABSENT
+    before = "" if phase.start_sm_clock_mhz is None else f"{quantity(phase.start_sm_clock_mhz)} → "
+    return before + quantity(phase.end_sm_clock_mhz, "MHz")
+
+
+def _clock_difference(phase: PhaseSummary) -> str:
+    return "" if phase.sm_clock_difference is None else f"{phase.sm_clock_difference:+.1%}"
 
 
 def _energy(phase: PhaseSummary) -> str:

@@ -71,7 +71,7 @@ def write_run_trace(run: Run, kineto: Trace | None, path: Path) -> None:
 
 def _instants(run: Run) -> Iterator[Array]:
     yield run.spans.host_start_ns
-    for table in (run.power, run.host, run.stacks):
+    for table in (run.power, run.sm_clocks, run.host, run.stacks):
         if table is not None:
             yield table.time_ns
 
@@ -288,6 +288,8 @@ def _write_power(trace: Writer, run: Run) -> None:
             ("memory clock / MHz", power.time_ns, power.memory_clock_mhz),
             ("temperature / °C", power.time_ns, power.temperature_c),
         ]
+    if run.sm_clocks is not None:
+        series.append(("SM clock, by the device / MHz", run.sm_clocks.time_ns, run.sm_clocks.clock_mhz))
     if run.host is not None:
         series.append(("host load, 1 min", run.host.time_ns, run.host.load_1min))
         for name, counter in (("cores busy", run.host.busy_ns), ("cores stolen", run.host.steal_ns)):

@@ -9,6 +9,7 @@ from tokprof.profiler.analysis.summary import (
     heaviest_kernels,
     kernel_busy_share,
     matching_clean_ns,
+    sm_clock_mhz,
     summarize,
     summarize_phase,
     union_ns,
@@ -16,6 +17,7 @@ from tokprof.profiler.analysis.summary import (
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Cell,
+    ClockReadings,
     DecodeMode,
     Device,
     Energy,
@@ -245,6 +247,44 @@ def test_the_mean_clock_is_that_of_samples_inside_the_phase():
     assert summarize_phase([run], Phase.DECODE).mean_sm_clock_mhz == pytest.approx(1500)
     few = run_of(spans, power=PowerSamples(time_ns=times[:2], sm_clock_mhz=clock[:2]))
     assert summarize_phase([few], Phase.PREFILL).mean_sm_clock_mhz is None
+
+
+def clocks_of(rows):
+    """Readings of (repetition, step, MHz), each of 20 us."""
+    repetition, step, mhz = map(np.array, zip(*rows, strict=True))
+    return ClockReadings(
+        repetition=repetition, step=step, time_ns=np.arange(len(rows)), duration_ns=np.full(len(rows), 20_000),
+        cycle_count=mhz * 20,
+    )  # fmt: skip
+
+
+def test_the_device_s_own_clock_stands_at_both_ends_of_a_phase_beside_nvml_s_mean():
+    spans = spans_of(3, prefill_ms=10, step_ms=10, steps=2)
+    clocks = [(r, step, mhz + r) for r in range(3) for step, mhz in ((-1, 1980), (0, 1400), (2, 1755))]
+    warm_up = [(-1, -1, 1), (-1, 0, 1), (-1, 2, 1)]
+    times = np.arange(0, 120) * MS
+    power = PowerSamples(time_ns=times, sm_clock_mhz=np.full(120, 1750))
+    run = run_of(spans, sm_clocks=clocks_of(warm_up + clocks), power=power)
+    prefill, decode = (summarize_phase([run], phase) for phase in Phase)
+    assert (prefill.start_sm_clock_mhz, prefill.end_sm_clock_mhz) == (1981, 1401)
+    assert (decode.start_sm_clock_mhz, decode.end_sm_clock_mhz) == (1401, 1756)
+    assert decode.sm_clock_difference == pytest.approx(1756 / 1750 - 1)
+    assert sm_clock_mhz([run], Phase.DECODE) == 1756
+    without = summarize_phase([run_of(spans, power=power)], Phase.DECODE)
+    assert without.end_sm_clock_mhz is without.start_sm_clock_mhz is without.sm_clock_difference is None
+    assert sm_clock_mhz([run_of(spans, power=power)], Phase.DECODE) == 1750
+    alone = summarize_phase([run_of(spans, sm_clocks=clocks_of(clocks))], Phase.DECODE)
+    assert (alone.end_sm_clock_mhz, alone.mean_sm_clock_mhz, alone.sm_clock_difference) == (1756, None, None)
+
+
+def test_what_lies_between_the_phases_is_in_no_time():
+    spans = spans_of(3, device=True)
+    later = 25_000 * (spans.step > 0)
+    apart = replace(spans, **{c: getattr(spans, c) + later for c in (
+        "host_start_ns", "host_end_ns", "device_start_ns", "device_end_ns")})  # fmt: skip
+    near, far = (summarize([run_of(s, device="cuda")], fingerprint="f") for s in (spans, apart))
+    assert far.total_ms == near.total_ms
+    assert [p.time_ms for p in far.phases] == [p.time_ms for p in near.phases]
 
 
 def test_python_frames_are_those_that_held_the_interpreter():

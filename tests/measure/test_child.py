@@ -4,7 +4,9 @@ import gc
 import os
 import signal
 import tempfile
+import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,9 +15,10 @@ torch = pytest.importorskip("torch")
 from tokprof.profiler.errors import MeasurementError  # noqa: E402
 from tokprof.profiler.measure import supervisor, worker  # noqa: E402
 from tokprof.profiler.measure.child import choose_device, model_spec, out_of_memory_explained  # noqa: E402
+from tokprof.profiler.measure.clocks import CudaClock  # noqa: E402
 from tokprof.profiler.measure.request import RAW_FOLDER, Request  # noqa: E402
 from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
-from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Phase  # noqa: E402
+from tokprof.profiler.record import DecodeMode, NoteLevel, Outcome, PassKind, Phase  # noqa: E402
 from tokprof.profiler.store import load_run, load_runs, save_run  # noqa: E402
 
 TINY = Request(
@@ -180,3 +183,107 @@ def test_energy_is_refused_where_the_loop_would_be_another(measure, mode):
     (note,) = [note for note in run.notes if note.code == "energy-refused"]
     assert f"which {mode} mode does not have" in note.message
     assert ("natural-watch" in {note.code for note in run.notes}) == (mode is DecodeMode.NATURAL)
+
+
+class HostCuda:
+    """CUDA's events on the host's clock."""
+
+    class Event:
+        def __init__(self, *, enable_timing):
+            assert enable_timing
+
+        def record(self, _stream):
+            self.at_ns = time.monotonic_ns()
+
+        def synchronize(self):
+            pass
+
+        def elapsed_time(self, other):
+            return (other.at_ns - self.at_ns) / 1e6
+
+    def synchronize(self, _device):
+        pass
+
+    def current_stream(self, _device):
+        return None
+
+
+class SlowProbe:
+    """Stands in for the probe: 20 ms for a reading, which shows wherever it is not left out; it may fail to work."""
+
+    fails_to = ""
+
+    def __init__(self, device):
+        assert device == "cuda:0"
+        if self.fails_to == "import":
+            raise ImportError("No module named 'triton'")
+        if self.fails_to == "compile":
+            raise RuntimeError("Failed to find C compiler\nlong story")
+
+    def read(self, row):
+        time.sleep(0.02)
+        if self.fails_to == "launch" and row == 1:
+            raise RuntimeError("Triton Error [CUDA]: invalid device context")
+
+    def take(self):
+        return [(35_100, 20_000)] * 3
+
+
+@pytest.fixture
+def played_gpu(monkeypatch):
+    """Let the worker believe that the model, which runs on the CPU, runs on a GPU."""
+    from tokprof.kernels import probes
+    from tokprof.models import loading
+
+    real_load, real_machine = loading.load, worker.machine
+    monkeypatch.setattr(loading, "load", lambda spec, *more: real_load(replace(spec, device="cpu"), *more))
+    monkeypatch.setattr(worker, "machine", lambda _: real_machine("cpu"))
+    monkeypatch.setattr(worker, "choose_device", lambda _: "cuda:0")
+    monkeypatch.setattr(worker, "device_uuid", lambda _: "")
+    monkeypatch.setattr(worker, "CudaClock", partial(CudaClock, cuda=HostCuda()))
+    monkeypatch.setattr(probes, "ClockProbe", SlowProbe)
+
+
+PROBED = replace(TINY, passes=(PassKind.CLEAN, PassKind.ENERGY))
+
+
+@pytest.mark.usefixtures("played_gpu")
+def test_on_a_gpu_the_device_reads_its_clock_in_the_clean_pass_and_in_no_time(measure):
+    run = measure(PROBED)
+    assert run.sm_clocks.repetition.tolist() == [-1] * 3 + [0] * 3 + [1] * 3
+    assert run.sm_clocks.step.tolist() == [-1, 0, 3] * 3
+    assert set(run.sm_clocks.clock_mhz) == {1755.0}
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, counted=True)
+    ends, starts = clean.end_ns[clean.step == 0], clean.start_ns[clean.step == 1]
+    assert (starts - ends >= 20_000_000).all()
+    rest = clean.select(clean.step > 1)
+    assert (rest.start_ns == clean.end_ns[(clean.step > 0) & (clean.step < 3)]).all()
+    assert len(run.spans.of(pass_kind=PassKind.ENERGY)) > 0
+    assert "clock-unread" not in {note.code for note in run.notes}
+
+
+@pytest.mark.usefixtures("played_gpu")
+@pytest.mark.parametrize(
+    ("fails_to", "said"),
+    [
+        ("import", "No module named 'triton'"),
+        ("compile", "Failed to find C compiler"),
+        ("launch", "Triton Error [CUDA]: invalid device context"),
+    ],
+)
+def test_a_clock_that_is_not_read_costs_a_note(measure, monkeypatch, fails_to, said):
+    monkeypatch.setattr(SlowProbe, "fails_to", fails_to)
+    run = measure(PROBED)
+    assert run.outcome is Outcome.COMPLETE
+    assert len(run.spans.of(pass_kind=PassKind.CLEAN, counted=True)) == 2 * 4
+    assert run.sm_clocks is None
+    (note,) = [note for note in run.notes if note.code == "clock-unread"]
+    assert note.message == f"the device did not read its own SM clock between the phases: {said}"
+    assert note.level is NoteLevel.INFO
+    assert ("tokprof[triton]" in note.advice) == (fails_to == "import")
+
+
+def test_a_cpu_has_no_clock_to_be_read_and_nothing_is_said(measure):
+    run = measure(replace(TINY, passes=(PassKind.CLEAN,)))
+    assert run.sm_clocks is None
+    assert "clock-unread" not in {note.code for note in run.notes}

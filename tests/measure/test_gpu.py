@@ -71,3 +71,13 @@ def test_nothing_in_prefill_or_decode_waits_for_the_device():
             engine.ended(token)
     finally:
         torch.cuda.set_sync_debug_mode(before)
+
+
+def test_the_device_reads_its_own_clock_around_each_phase(run):
+    pytest.importorskip("triton")
+    repetitions = run.stop.repetition_count
+    clocks = run.sm_clocks.select(run.sm_clocks.repetition >= 0)
+    assert clocks.step.tolist() == [-1, 0, 15] * repetitions
+    assert (clocks.duration_ns < 1_000_000).all()
+    most = run.environment.device.max_sm_clock_mhz or 3000
+    assert ((clocks.clock_mhz > 200) & (clocks.clock_mhz < 1.02 * most)).all()

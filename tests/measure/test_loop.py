@@ -286,3 +286,101 @@ def test_an_interrupted_energy_pass_keeps_no_copy_of_the_cache():
     with pytest.raises(KeyboardInterrupt):
         measure_energy(diary, HostClock(diary.tell_ns), work(), builder(diary), window_ns=2500)
     assert diary.calls[-1] == "release"
+
+
+class FakeProbe:
+    """A probe that occupies the device for 25 us; it may fail at one of its calls, having occupied it all the same."""
+
+    def __init__(self, diary, *, fail_at=None, mute=()):
+        self.diary = diary
+        self.fail_at = fail_at
+        self.mute = mute
+        self.calls = 0
+
+    def _call(self, name):
+        self.diary.calls.append(name)
+        self.diary.now_ns += 25_000
+        self.calls += 1
+        if self.calls - 1 == self.fail_at:
+            raise RuntimeError("no such kernel\nand many lines more")
+
+    def read(self, row):
+        self._call(f"probe {row}")
+
+    def take(self):
+        self._call("take")
+        return [None if row in self.mute else (30_000 + row, 20_000) for row in range(3)]
+
+
+def probed(diary, **values):
+    return CudaClock("cuda:0", diary.tell_ns, FakeCuda(diary), probe=FakeProbe(diary, **values))
+
+
+def measured(mode, tokens, *, repetitions=2, probe=True, **values):
+    diary = Diary(prefill_ns=1_000_000, decode_ns=1_000)
+    spans = builder(diary, forced_ids=[4, 5, 6, 7])
+    clock = probed(diary, **values) if probe else CudaClock("cuda:0", diary.tell_ns, FakeCuda(diary))
+    limits = StopLimits(repetition_count=repetitions)
+    measure_clean(diary, clock, work(tokens, mode), spans, limits, warm_up_count=1)
+    return diary, clock, spans
+
+
+def test_the_device_reads_its_clock_around_the_phases_and_is_waited_for_in_none():
+    diary = Diary()
+    repeat(diary, probed(diary), work())
+    first, last = diary.calls.index("prefill"), max(i for i, c in enumerate(diary.calls) if c.startswith("decode"))
+    assert [call for call in diary.calls if call not in ("mark", "wait", "create")] == [
+        "probe 0", "prefill", "probe 1", "decode forced 0", "decode forced 1", "decode forced 2", "probe 2", "take",
+    ]  # fmt: skip
+    assert "wait" in diary.calls[diary.calls.index("probe 0") : first]  # so that prefill meets an idle device
+    assert "wait" not in diary.calls[first:last]
+    assert "create" not in diary.calls[first:]
+    assert "wait" in diary.calls[diary.calls.index("probe 2") : diary.calls.index("take")]
+
+
+@pytest.mark.parametrize("fail_at", [None, 0, 1, 2, 3, 5])
+@pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("mode", list(DecodeMode))
+def test_no_span_holds_the_reading_of_the_clock_also_when_it_fails(mode, tokens, fail_at):
+    _, plain, without = measured(mode, tokens, probe=False)
+    _, clock, spans = measured(mode, tokens, fail_at=fail_at)
+    bare, table = without.build(), spans.build()
+    assert table.step.tolist() == bare.step.tolist()
+    assert table.duration_ns.tolist() == bare.duration_ns.tolist()
+    for own, other in ((table, bare), (bare, table)):
+        host_ns = own.host_end_ns - own.host_start_ns
+        assert host_ns.tolist() == (other.host_end_ns - other.host_start_ns).tolist()
+        assert set(own.device_start_ns - own.host_start_ns) == {20}
+    assert plain.probe_failure == ""
+    assert without.sm_clocks() is None
+    assert clock.probe_failure == ("" if fail_at is None else "no such kernel")
+
+
+def test_a_repetition_s_own_times_are_those_of_its_spans():
+    diary = Diary(prefill_ns=1_000_000, decode_ns=1_000)
+    result = repeat(diary, probed(diary), work())
+    assert result.phase_ns() == {Phase.PREFILL: 1_000_000, Phase.DECODE: 3_000}
+    assert result.instants.pause_device_ns == result.instants.pause_host_ns == 25_000
+
+
+def test_every_reading_says_which_span_it_follows_and_stands_at_its_edge():
+    _, _, spans = measured(DecodeMode.TEACHER_FORCED, 4)
+    clocks, table = spans.sm_clocks(), spans.build()
+    assert clocks.repetition.tolist() == [-1] * 3 + [0] * 3 + [1] * 3
+    assert clocks.step.tolist() == [-1, 0, 3] * 3
+    assert clocks.clock_mhz == pytest.approx([1500.0, 1500.05, 1500.1] * 3)
+    edges = [(table.start_ns[r], table.end_ns[r], table.end_ns[r + 3]) for r in (0, 4, 8)]
+    assert clocks.time_ns.tolist() == [instant for edge in edges for instant in edge]
+
+
+def test_a_probe_that_fails_is_given_up_and_what_it_read_before_is_kept():
+    diary, clock, spans = measured(DecodeMode.TEACHER_FORCED, 4, repetitions=3, fail_at=9)
+    assert clock.probe_failure == "no such kernel"
+    assert spans.sm_clocks().repetition.tolist() == [-1] * 3 + [0] * 3
+    assert sum(call.startswith("probe") for call in diary.calls) == 8
+
+
+def test_a_reading_that_tells_nothing_is_absent():
+    _, clock, spans = measured(DecodeMode.TEACHER_FORCED, 4, mute=(1,))
+    assert spans.sm_clocks().step.tolist() == [-1, 3] * 3
+    assert clock.probe_failure == ""

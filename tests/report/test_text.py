@@ -86,3 +86,15 @@ def test_an_interval_is_shown_only_where_there_is_one():
 def test_frames_keep_what_tells():
     assert short_frame("f (/a/b/site-packages/torch/nn/linear.py:3)") == "f (torch/nn/linear.py:3)"
     assert short_frame("<native>") == "<native>"
+
+
+def test_the_device_s_own_clock_stands_below_nvml_s_and_is_silent_where_there_is_neither():
+    phase = a_phase(mean_sm_clock_mhz=1750.0, start_sm_clock_mhz=1980.0, end_sm_clock_mhz=1756.0)
+    lines = [" ".join(line.split()) for line in printed(a_summary(phases=(phase, phase))).splitlines()]
+    assert "mean SM clock, by NVML 1,750 MHz 1,750 MHz" in lines
+    assert "SM clock, by the device 1,980 → 1,756 MHz 1,980 → 1,756 MHz" in lines
+    assert "after it, beside NVML's +0.3% +0.3%" in lines
+    alone = printed(a_summary(phases=(a_phase(end_sm_clock_mhz=1756.0),)))
+    assert "1,756 MHz" in alone
+    assert "NVML" not in alone
+    assert "SM clock" not in printed(a_summary())

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from tokprof.profiler.record import ClockAlignment, EventKind, HostSamples, HostStacks, PowerSamples
+from tokprof.profiler.record import ClockAlignment, ClockReadings, EventKind, HostSamples, HostStacks, PowerSamples
 from tokprof.profiler.trace.reader import read_trace
 from tokprof.profiler.trace.writer import write_run_trace
 
@@ -35,6 +35,9 @@ def test_a_run_trace_reads_back_with_exact_times(tmp_path):
     run = a_run(
         alignments=(ClockAlignment(source="kineto", offset_ns=2**59, error_ns=5),),
         power=PowerSamples(time_ns=[5, 1000], power_mw=[300_500, 300_600], sm_clock_mhz=[1980, 1980]),
+        sm_clocks=ClockReadings(
+            repetition=[0, 0], step=[-1, 0], time_ns=[3, 900], duration_ns=[20_000] * 2, cycle_count=[39_600, 35_103]
+        ),
         host=HostSamples(time_ns=[1, 2001], load_1min=[0.5, 0.75], busy_ns=[0, 3000]),
         stacks=HostStacks(
             time_ns=[100, 110, 150], duration_ns=[10, 10, 10], thread=[0, 0, 0], stack=[0, 1, 0],
@@ -56,6 +59,9 @@ def test_a_run_trace_reads_back_with_exact_times(tmp_path):
     assert "power / W" in back.counters.names
     power = back.counters.name == back.counters.names.index("power / W")
     assert back.counters.value[power].tolist() == [300.5, 300.6]
+    clock = back.counters.name == back.counters.names.index("SM clock, by the device / MHz")
+    assert back.counters.value[clock].tolist() == [1980.0, 1755.15]
+    assert (back.counters.time_ns[clock] + back.base_ns).tolist() == [3, 900]
     stacks = [
         (back.host.names[n], s + back.base_ns, d)
         for n, s, d in zip(back.host.name, back.host.start_ns, back.host.duration_ns, strict=True)
