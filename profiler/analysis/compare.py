@@ -13,11 +13,12 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
-from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions
+from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
+    Calibration,
     LedgerLine,
     Note,
     NoteLevel,
@@ -25,6 +26,7 @@ from tokprof.profiler.record import (
     PhaseDiff,
     Run,
     StepKernels,
+    StepLimits,
     TimelineDiff,
     Trace,
     TypicalStep,
@@ -49,11 +51,13 @@ def compare(
     a_name: str | None = None,
     b_name: str | None = None,
     table: Rules | None = None,
+    calibrations: tuple[Calibration | None, Calibration | None] | None = None,
 ) -> TimelineDiff:
     """Compare two traces or runs: their typical prefill, their typical decode step, or what stands in for them.
 
-    A run is given as its processes' recordings. Two runs are compared at the times of their clean passes; a run and a
-    trace as two traces, the run by its first process.
+    A run is given as its processes' recordings. Two runs are compared at the times of their clean passes, and stand
+    beside their floors where the ``calibrations`` of their devices are given; a run and a trace are compared as two
+    traces, the run by its first process.
     """
     sides = [[Recording(trace=side)] if isinstance(side, Trace) else list(side) for side in (a, b)]
     traced: list[list[tuple[TypicalStep, ...]]] = []  # as the profiler saw them
@@ -87,6 +91,9 @@ def compare(
     if clean:
         phases = tuple(_doubted(diff, _run_doubts(diff, sides, traced)) for diff in phases)
     phases = tuple(with_residual_doubts(diff) for diff in phases)
+    if clean and calibrations is not None:
+        phases = tuple(_beside_floors(diff, sides, calibrations) for diff in phases)
+        notes += _on_floors(phases, sides, calibrations)
     for letter, steps in zip("AB", found, strict=True):
         notes += [_doubt(letter, step) for step in steps if step.confidence < LOW_CONFIDENCE]
     notes += _on_samples(phases)
@@ -155,6 +162,56 @@ def _doubted(diff: PhaseDiff, doubts: Sequence[str]) -> PhaseDiff:
 
 def _without_effect(line: LedgerLine) -> LedgerLine:
     return replace(line, verdict="doubtful") if line.verdict == "effect" else line
+
+
+def _beside_floors(
+    diff: PhaseDiff, sides: Sequence[Sequence[Recording]], calibrations: Sequence[Calibration | None]
+) -> PhaseDiff:
+    """Return the comparison of two runs with both steps beside their floors, as far as these are known."""
+    limits: list[StepLimits | None] = []
+    for step, side, calibration in zip((diff.a, diff.b), sides, calibrations, strict=True):
+        runs = [recording.run for recording in side if recording.run is not None]
+        if step.phase is None or calibration is None:
+            limits.append(None)
+        else:
+            limits.append(step_limits(runs, step.phase, step.wall_ns, calibration))
+    return replace(diff, a_limits=limits[0], b_limits=limits[1])
+
+
+def _on_floors(
+    phases: Sequence[PhaseDiff], sides: Sequence[Sequence[Recording]], calibrations: Sequence[Calibration | None]
+) -> list[Note]:
+    """Say why a run stands beside no floor, or below it."""
+    notes = []
+    uncalibrated = [letter for letter, calibration in zip("AB", calibrations, strict=True) if calibration is None]
+    if uncalibrated:
+        notes.append(
+            Note(
+                code="not-calibrated",
+                message=f"{' and '.join(uncalibrated)}: how far from the device's limits is not known: the device was "
+                "not calibrated",
+                advice="run `tokprof calibrate` on it once, then compare again",
+                level=NoteLevel.INFO,
+            )
+        )
+    for letter, side, calibration in zip("AB", sides, calibrations, strict=True):
+        run = side[0].run
+        if run is not None and calibration is not None and run.model.shape is None:
+            words = "its cost formula is unknown, or was when this was recorded"
+            message = f"{letter}: no floor for {run.model.architecture}: {words}"
+            notes.append(Note(code="no-floor", message=message, level=NoteLevel.INFO))
+    notes += [
+        Note(
+            code="below-floor",
+            message=f"{letter}: {diff.title} took less than its floor: the calibration found less than the device can "
+            "do",
+            advice="run `tokprof calibrate` again while nothing else runs",
+        )
+        for diff in phases
+        for letter, limits in (("A", diff.a_limits), ("B", diff.b_limits))
+        if limits is not None and limits.gap_ms < 0
+    ]
+    return notes
 
 
 def _profiled_times(letter: str, side: Sequence[Recording]) -> Note:

@@ -10,7 +10,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.record import Array, Mark, Note, NoteLevel, PassKind, Phase, Run, Trace, TypicalStep
+from tokprof.profiler.analysis.roofline import ceiling_of, phase_roofline
+from tokprof.profiler.analysis.summary import kernel_busy_share, sm_clock_mhz
+from tokprof.profiler.record import (
+    Array,
+    Calibration,
+    Mark,
+    Note,
+    NoteLevel,
+    PassKind,
+    Phase,
+    Run,
+    StepLimits,
+    Trace,
+    TypicalStep,
+    codes_of,
+)
 
 MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
 
@@ -120,6 +135,39 @@ def clean_step(step: TypicalStep, wall_ns: float, *, on_cpu: bool) -> TypicalSte
         samples_ns=scaled_samples,
         gap_samples_ns=scaled_gaps,
         wall_samples_ns=walls,
+    )
+
+
+def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: Calibration) -> StepLimits | None:
+    """Put a step of ``wall_ns`` beside its floor: the mean of the floors of the steps that it is typical of.
+
+    ``None`` where the run does not hold the sizes of its model, or has no clean time of the profiled steps.
+    """
+    run, table = runs[0], runs[0].spans
+    profiled = table.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
+    clean = (table.pass_kind == codes_of(PassKind.CLEAN)) & (table.phase == codes_of(phase))
+    alike = replace(run, spans=table.select(~clean | np.isin(table.step, profiled.step)))
+    steps = alike.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
+    count = int((steps.repetition == steps.repetition[:1]).sum())  # of one repetition: what a roofline is of
+    line = phase_roofline(
+        [alike, *runs[1:]],
+        phase,
+        ceiling_of(calibration),
+        time_ms=count * wall_ns / 1e6,
+        busy_share=kernel_busy_share(runs, phase)[0],
+        mean_sm_clock_mhz=sm_clock_mhz(runs, phase),
+    )
+    if line is None:
+        return None
+    owners = sorted(((owner.name, owner.gap_ms / count) for owner in line.owners), key=lambda part: -part[1])
+    return StepLimits(
+        floor_ms=line.floor_ms / count,
+        time_ms=wall_ns / 1e6,
+        bound=line.bound,
+        mfu=line.mfu,
+        mbu=line.mbu,
+        owners=tuple(owners),
+        source=ceiling_of(calibration).source,
     )
 
 

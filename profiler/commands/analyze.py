@@ -109,6 +109,7 @@ def compare(
     from dataclasses import replace
 
     from tokprof.profiler.analysis.compare import compare as compare_traces
+    from tokprof.profiler.commands.calibrate import kept_calibration
     from tokprof.profiler.trace.categories import rules
 
     place = html or Path("compare.html")
@@ -118,7 +119,9 @@ def compare(
             raise InputError(f"{wanted} exists already; choose another {option} or pass --force to replace it")
     table = rules(categories)
     sides = _recordings(a), _recordings(b)
-    diff = compare_traces(*sides, a_name=visible(a), b_name=visible(b), table=table)
+    runs = [side[0].run for side in sides]
+    known = [None if run is None else kept_calibration(run.environment.device) for run in runs]
+    diff = compare_traces(*sides, a_name=visible(a), b_name=visible(b), table=table, calibrations=(known[0], known[1]))
     diff = replace(diff, notes=(*_unlike(*sides), *diff.notes))
     # Files first: whoever reads only the head of what is printed has them all the same.
     if diff.phases and page and not in_the_way:
@@ -232,6 +235,8 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
                 "doubts": p.doubts,
                 "a_time_of": p.a.time_of,
                 "b_time_of": p.b.time_of,
+                "a_limits": msgspec.to_builtins(p.a_limits),
+                "b_limits": msgspec.to_builtins(p.b_limits),
                 "ledgers": {by: [msgspec.to_builtins(line) for line in lines] for by, lines in p.ledgers},
             }
             for p in diff.phases

@@ -27,7 +27,7 @@ def calibrate(
     """Measure what this device can do at best; reports then say how far from it a run is.
 
     Memory bandwidth by the size of what is read, matrix products by dtype, what a call costs; on a GPU launches, copies
-    from the host and the SM clock besides. Kept per device and driver, and used by profile, show and limits.
+    from the host and the SM clock besides. Kept per device and driver, and used by profile, show, compare and limits.
     """
     from tokprof.models.pull import cache_folder
     from tokprof.profiler.store import calibration_file, save_calibration

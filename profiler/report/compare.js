@@ -58,6 +58,7 @@
     for (const side of ["a", "b"]) $("facts-" + side).textContent = factsOf(sides[side]);
     $("phases").childNodes.forEach((b, i) => b.setAttribute("aria-selected", i === index));
     showDetail();
+    fillLimits();
     fillWaterfall();
     drawAll();
     fillLedger();
@@ -67,6 +68,24 @@
     const steps = side.steps === 1 ? "one step" : side.sampled === side.steps ? "typical of " + side.steps + " steps"
       : "typical of " + side.sampled + " alike among " + side.steps + " steps";
     return time(side.wall) + ", " + side.start.length + " kernels, " + (side.time_of || steps) + ", by " + side.evidence;
+  }
+
+  // --------------------------------------------------------------------------------------------------------- limits
+  // Each run whose model and device are known, beside the least time that the device could take for the step.
+  function fillLimits() {
+    const percent = share => (100 * share).toFixed(1) + " %";
+    const cell = (text, strong, className) => {
+      const box = make("span", text, className);
+      if (strong) box.append(make("b", strong));
+      return box;
+    };
+    $("limits").replaceChildren(...["a", "b"].filter(side => phase.limits[side]).flatMap(side => {
+      const of = phase.limits[side], floor = cell(of.bound + " floor " + figure(of.floor) + " " + unit());
+      floor.title = "the least time that the device could take for this step, by what was " + of.source;
+      return [make("span", side.toUpperCase(), "tag " + side), floor, cell("measured " + figure(of.time) + " " + unit() + ", ", "×" + (of.time / of.floor).toFixed(2)),
+        cell((of.mfu === null ? "" : "MFU " + percent(of.mfu) + ", ") + "MBU " + percent(of.mbu)),
+        cell("gap " + figure(of.gap) + " " + unit() + (of.owners.length ? ": " : "") + of.owners.map(([name, us]) => name + " " + figure(us)).join(", "), undefined, "owners")];
+    }));
   }
 
   // ------------------------------------------------------------------------------------------------------ waterfall

@@ -14,7 +14,7 @@ import msgspec
 
 from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import new_file
-from tokprof.profiler.record import PhaseDiff, StepKernels, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.record import PhaseDiff, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
 from tokprof.profiler.trace.lanes import lanes, tracks
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
@@ -74,6 +74,7 @@ def _phase_data(diff: PhaseDiff) -> dict[str, Any]:
         "groupings": list(GROUPINGS),
         "side_by_side": SIDE_BY_SIDE,
         "residual": _micro(diff.residual_ns),
+        "limits": {"a": _limits_data(diff.a_limits), "b": _limits_data(diff.b_limits)},
     }
 
 
@@ -135,6 +136,21 @@ def _line_data(line: Any) -> dict[str, Any]:
     }
 
 
+def _limits_data(limits: StepLimits | None) -> dict[str, Any] | None:
+    if limits is None:
+        return None
+    return {
+        "floor": _micro(1e6 * limits.floor_ms),
+        "time": _micro(1e6 * limits.time_ms),
+        "gap": _micro(1e6 * limits.gap_ms),
+        "bound": limits.bound,
+        "mfu": limits.mfu,
+        "mbu": limits.mbu,
+        "owners": [[name, _micro(1e6 * value)] for name, value in limits.owners],
+        "source": limits.source,
+    }
+
+
 def _counter_data(counters: TraceCounters | None) -> list[dict[str, Any]]:
     """Return the power and clock tracks, thinned to what a screen shows."""
     if counters is None:
@@ -185,6 +201,7 @@ _PAGE = """<!doctype html>
 <main>
   <section aria-label="Where the difference comes from">
     <div class="bar"><h2>From A to B</h2><span class="hint" id="cut"></span></div>
+    <div id="limits"></div>
     <div id="waterfall"></div>
   </section>
   <section aria-label="Time lines">

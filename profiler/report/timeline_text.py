@@ -353,6 +353,7 @@ def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None
         of = step.time_of or f"median of {step.sampled_step_count} of {step.step_count} steps, those of one sequence"
         if step.time_of or step.step_count > 1:
             console.print(Text(f"  {letter}: {of}", style="dim"))
+    _print_limits(diff, console)
     lines = dict(diff.ledgers)[by]
     shown = lines[:top]
     rest = lines[top:]
@@ -371,6 +372,27 @@ def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None
         for i, title in enumerate(titles)
     ]
     _print_fitted(console, by, names, columns, from_end=by == "frame", last=last)
+
+
+def _print_limits(diff: PhaseDiff, console: Console) -> None:
+    """Print each side that has a floor beside it, on a line of its own."""
+    sides = [(letter, of) for letter, of in (("A", diff.a_limits), ("B", diff.b_limits)) if of is not None]
+    if not sides:
+        return
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for letter, of in sides:
+        parts = [
+            f"{duration(of.floor_ms)}, by {of.bound}; measured {duration(of.time_ms)}, ×{of.time_ms / of.floor_ms:.2f}",
+            ("" if of.mfu is None else f"MFU {of.mfu:.1%}, ") + f"MBU {of.mbu:.1%}",
+            f"gap {duration(of.gap_ms)}",
+        ]
+        owned = ", ".join(f"{name} {duration(value)}" for name, value in of.owners)
+        table.add_row(f"  {letter}'s floor", Text("; ".join(parts) + (f": {owned}" if owned else "")))
+    console.print(table)
+    sources = dict.fromkeys(of.source for _, of in sides)
+    console.print(Text(f"  floors by what was {', '.join(sources)}", style="dim"))
 
 
 def _change(value_ns: float) -> str:

@@ -1,18 +1,24 @@
 """Runs compared at the times of their clean pass: what is scaled, what keeps its length, and what a sample is."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from tokprof.models.cost import shape_of, step_cost
+from tokprof.models.zoo import entry
 from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
+from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
 from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
 from tokprof.profiler.record import (
+    Calibration,
     Cell,
     DecodeMode,
     Device,
     Environment,
+    KernelEvents,
     Mark,
     ModelFacts,
     NoteLevel,
@@ -20,6 +26,7 @@ from tokprof.profiler.record import (
     Pass,
     PassKind,
     Phase,
+    Probe,
     Run,
     Spans,
     Stop,
@@ -299,3 +306,137 @@ def test_run_folders_compare_and_say_in_what_they_differ(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         main()
     assert "decode: 0.082 ms" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------- floors
+
+SHAPE = shape_of(entry("tiny-llama").config)
+
+
+def known_run(clean_us, *, kernels=True, batch=1, device="cuda", **changes):
+    """A run whose model's sizes are known; in each of its profiled steps products take 40 us, another kernel 20."""
+    run = run_of(clean_us, device=device, **changes)
+    profiled = run.spans.of(pass_kind=PassKind.KERNELS)
+    start_ns = np.stack([profiled.start_ns, profiled.start_ns + 40 * US], 1).ravel()
+    count = len(profiled)
+    events = KernelEvents(
+        name=[0, 1] * count, category=[0, 1] * count, operator=[0] * 2 * count, stream=[0] * 2 * count,
+        repetition=np.repeat(profiled.repetition, 2), phase=np.repeat(profiled.phase, 2),
+        step=np.repeat(profiled.step, 2), start_ns=start_ns, duration_ns=[40 * US, 20 * US] * count,
+        names=("gemm_kernel", "rms_norm_kernel"), categories=("gemm", "norm"), operators=("",),
+    )  # fmt: skip
+    return replace(
+        run,
+        model=replace(run.model, shape=asdict(SHAPE)),
+        cell=replace(run.cell, batch_size=batch),
+        kernels=events if kernels else None,
+    )
+
+
+def calibration_of(bandwidth=50e9, *, created="2030-01-02T00:00:00"):
+    probes = (
+        Probe(name="memory read", unit="B/s", samples=(bandwidth,), method="m", working_set_bytes=2**30),
+        Probe(name="matrix product", unit="FLOP/s", samples=(1e12,), method="m", dtype="float32"),
+    )
+    machine = run_of(1.0).environment
+    return Calibration(created=created, tokprof_version="0", environment=machine, cache_bytes=0, probes=probes)
+
+
+def said(diff, code):
+    return next(note.message for note in diff.notes if note.code == code)
+
+
+def against_floors(tmp_path, a, b, calibrations):
+    traces = [trace_of(tmp_path, jitter=0.5) for _ in range(2)]
+    sides = [[Recording(trace=trace, run=run)] for trace, run in zip(traces, (a, b), strict=True)]
+    diff = compare(*sides, calibrations=calibrations)
+    return diff, diff.phases[0].a_limits, diff.phases[0].b_limits
+
+
+def test_a_step_stands_beside_the_floor_of_the_very_steps_it_is_typical_of(tmp_path):
+    calibration = calibration_of()
+    diff, a, b = against_floors(tmp_path, known_run(80.0), known_run(90.0), (calibration, calibration))
+    steps = [step_cost(SHAPE, batch_size=1, token_count=1, context_token_count=n, dtype="float32") for n in (1, 2, 3)]
+    floor = floor_of(steps, ceiling_of(calibration), "float32")
+    assert a.floor_ms == b.floor_ms == pytest.approx(floor.floor_s / 3 * 1e3)
+    assert (a.time_ms, b.time_ms) == (0.08, 0.09)
+    assert a.mbu == pytest.approx(floor.byte_count / 3 / 80e-6 / 50e9)
+    assert a.mfu == pytest.approx(floor.flop_count / 3 / 80e-6 / 1e12)
+    assert a.bound == "memory"
+    assert a.source == "measured on this device on 2030-01-02"
+    for limits in (a, b):
+        assert sum(gap for _, gap in limits.owners) == pytest.approx(limits.gap_ms)
+        assert [gap for _, gap in limits.owners] == sorted((gap for _, gap in limits.owners), reverse=True)
+    assert dict(b.owners)["gaps between kernels"] == pytest.approx(0.030)  # 60 of 90 us are kernels'
+    assert not {"not-calibrated", "no-floor", "below-floor"} & codes(diff)
+
+
+def test_each_side_goes_by_its_own_device_and_is_silent_without_one(tmp_path):
+    fast, slow = calibration_of(), calibration_of(25e9, created="2031-01-01T00:00:00")
+    _, a, b = against_floors(tmp_path, known_run(80.0), known_run(80.0), (fast, slow))
+    assert b.floor_ms == pytest.approx(2 * a.floor_ms)
+    diff, a, b = against_floors(tmp_path, known_run(80.0), known_run(80.0), (None, slow))
+    assert a is None
+    assert b.source.endswith("2031-01-01")
+    assert said(diff, "not-calibrated").startswith("A: how far from the device's limits is not known")
+    diff, a, b = against_floors(tmp_path, run_of(80.0), known_run(80.0), (fast, fast))
+    assert a is None
+    assert b is not None
+    assert said(diff, "no-floor").startswith("A: no floor for llama")
+    diff, a, b = against_floors(tmp_path, known_run(80.0), known_run(80.0), None)
+    assert a is b is None
+    assert "not-calibrated" not in codes(diff)
+
+
+def test_a_run_beside_a_trace_has_no_floor(tmp_path):
+    trace, run = trace_of(tmp_path), known_run(80.0)
+    diff = compare([Recording(trace=trace, run=run)], [Recording(trace=trace)], calibrations=(calibration_of(), None))
+    assert diff.phases[0].a_limits is diff.phases[0].b_limits is None
+    assert "not-calibrated" not in codes(diff)
+
+
+def test_nobody_owns_the_gap_where_no_pass_saw_the_kernels_and_less_than_a_floor_is_told(tmp_path):
+    calibration = calibration_of(1e9)
+    diff, a, _ = against_floors(tmp_path, known_run(80.0, kernels=False), known_run(80.0), (calibration, calibration))
+    assert a.owners == ()
+    assert a.gap_ms < 0
+    assert "took less than its floor" in said(diff, "below-floor")
+
+
+def test_the_floors_of_stored_runs_are_in_the_text_in_the_data_and_on_the_page(tmp_path, monkeypatch, capsys):
+    from tokprof.profiler.cli import main
+    from tokprof.profiler.store import calibration_file, save_calibration, save_run
+
+    trace_of(tmp_path, jitter=0.5)
+    for side, us in (("a", 80.0), ("b", 90.0)):
+        (tmp_path / side).mkdir()
+        save_run(known_run(us), tmp_path / side)
+        (tmp_path / side / "trace.json.gz").write_bytes((tmp_path / "trace.json").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def compared(*words):
+        monkeypatch.setattr("sys.argv", ["tokprof", "compare", "a", "b", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    plain = compared("--no-page")
+    assert "floor" not in plain
+    assert "tokprof calibrate" in plain
+    calibration = calibration_of()
+    save_calibration(calibration, calibration_file(tmp_path / "cache", calibration.environment.device))
+    text = compared()
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.split())
+    floor_us = 1e3 * json.loads(compared("--json", "--no-page"))["phases"][0]["a_limits"]["floor_ms"]
+    for side, time, ratio in (("A", "80.00 µs", 80.0), ("B", "90.00 µs", 90.0)):
+        assert re.search(rf"{side}'s floor [\d.]+ µs, by memory; measured {time}, ×{ratio / floor_us:.2f}; MFU", words)
+    assert "floors by what was measured on this device on 2030-01-02" in words
+    page = (tmp_path / "compare.html").read_text()
+    (data,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page)
+    limits = json.loads(data)["phases"][0]["limits"]
+    assert limits["a"]["time"] == 80.0
+    assert limits["b"]["gap"] == pytest.approx(90.0 - limits["b"]["floor"], abs=0.002)

@@ -10,7 +10,7 @@ import pytest
 
 from tokprof.profiler.analysis.compare import compare_steps
 from tokprof.profiler.errors import OutputError
-from tokprof.profiler.record import Note, Phase, StepKernels, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.record import Note, Phase, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
 from tokprof.profiler.report.compare_html import COLOURS, embedded, write_compare_page
 
 EVIL = "<script>window.stolen = 1</script></script><img src=x onerror=window.stolen=1>"
@@ -394,6 +394,31 @@ def test_a_difference_of_a_few_percent_looks_like_a_few_percent(page):
     assert ratio == pytest.approx(diff.b.wall_ns / diff.a.wall_ns, abs=0.005)
     assert said == ""
     assert "nearly as long" in lengths(1.005)[1]  # half a percent would not be seen
+
+
+LIMITS = StepLimits(
+    floor_ms=1.25, time_ms=5.0, bound="memory", mfu=0.0314, mbu=0.25, source="measured on this device on 2030-01-02",
+    owners=(("matrix products", 2.5), ("gaps between kernels", 1.0), (EVIL, 0.25)),
+)  # fmt: skip
+
+
+def test_runs_stand_beside_their_floors_one_line_each(page):
+    prefill, decode = a_diff().phases
+    blind = replace(LIMITS, mfu=None, owners=())
+    driver = page(a_diff(phases=(prefill, replace(decode, a_limits=LIMITS, b_limits=blind))))
+    box = driver.find_element("id", "limits")
+    cells = [cell.text for cell in box.find_elements("xpath", "./*")]
+    assert cells == [
+        "A", "memory floor 1.250 ms", "measured 5.000 ms, ×4.00", "MFU 3.1 %, MBU 25.0 %",
+        f"gap 3.750 ms: matrix products 2.500, gaps between kernels 1.000, {EVIL} 0.250",
+        "B", "memory floor 1.250 ms", "measured 5.000 ms, ×4.00", "MBU 25.0 %", "gap 3.750 ms",
+    ]  # fmt: skip
+    assert "measured on this device on 2030-01-02" in box.find_element("css selector", "[title]").get_attribute("title")
+    assert driver.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert driver.execute_script("return window.stolen") is None
+    driver.find_elements("css selector", "#phases button")[0].click()
+    assert not box.is_displayed()
+    assert quiet(driver) == []
 
 
 def test_advice_stands_apart_from_its_note(page):
