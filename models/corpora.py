@@ -218,9 +218,13 @@ def _example_files(exercise: Path) -> list[Path]:
         return sorted(p for p in exercise.glob(".meta/*") if p.is_file() and p.stem.lower() in ("example", "proof"))
     try:
         names = json.loads(_text(config))["files"]["example"]
-        return [exercise / name for name in names]
-    except (ValueError, KeyError, TypeError) as error:
+        files = [exercise / name for name in names]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{config}: names no solution: expected files.example, a list of paths") from error
+    for file in files:
+        if not file.resolve().is_relative_to(exercise.resolve()):
+            raise ModelError(f"{config}: names {file}, which lies outside of the exercise")
+    return files
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -233,7 +237,7 @@ def _json_lines(path: Path) -> Iterator[Item]:
         place = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(
                 f"{place}: not a line of JSON ({error}); a file is read as JSON lines with text and language, "
                 "source files as a folder task/language.ext"

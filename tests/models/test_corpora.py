@@ -144,6 +144,10 @@ def test_an_exercise_whose_config_names_no_solution_is_refused(tmp_path):
     assert f"{config}: names no solution" in refused(tmp_path)
     config.write_text('{"files": {"example": [".meta/gone.py"]}}')
     assert "gone.py: No such file" in refused(tmp_path)
+    for place in ("../../../secret.py", str(tmp_path / "secret.py")):
+        (tmp_path / "secret.py").write_text("secret")
+        config.write_text(json.dumps({"files": {"example": [place]}}))
+        assert "which lies outside of the exercise" in refused(tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------- JSON lines
@@ -187,6 +191,8 @@ def test_a_line_that_is_no_json_is_named(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"text": "a", "language": "c"}\n\n{oops\n')
     assert f"{path}:3: not a line of JSON" in refused(path)
+    path.write_text('{"text": "a", "language": "c"}\n' + "[" * 100_000)
+    assert f"{path}:2: not a line of JSON" in refused(path)
     path.write_text("")
     assert "holds no text" in refused(path)
     path.write_bytes(b"\xff")
