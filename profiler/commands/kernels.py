@@ -207,13 +207,21 @@ def _benchmark(chosen: "Sequence[Case]", dtype: Any, sample_count: int, *, as_js
     calibration = kept_calibration(device)
     ceiling = None if calibration is None else ceiling_of(calibration).bandwidth_bytes_per_s
     results: list[Measured | tuple[Case, str]] = []
+    failed, interrupted = False, False
     for case in _tracked(chosen, "measuring"):
         try:
             with torch.inference_mode():
                 results.append(measure(case, dtype, sample_count))
+            torch.cuda.empty_cache()
+        except KeyboardInterrupt:
+            interrupted = True  # what was measured is printed first
+            break
         except torch.OutOfMemoryError:
             results.append((case, "out of memory"))  # the others still fit
-        torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
+        except Exception as error:  # whatever a compiler or the driver raises costs this case alone
+            failed = True
+            results.append((case, (str(error).strip() or type(error).__name__).splitlines()[0][:200]))
     if as_json:
         _print_json(
             {
@@ -230,6 +238,10 @@ def _benchmark(chosen: "Sequence[Case]", dtype: Any, sample_count: int, *, as_js
     if wrong:
         words = "; ".join(f"{r.case.kernel} ({r.case.shape}) by {r.difference:.1e}" for r in wrong)
         raise MeasurementError(f"wrong results, which were not timed: {words}")
+    if interrupted:
+        raise KeyboardInterrupt
+    if failed:
+        raise MeasurementError("some cases failed, as is said beside them")
 
 
 def _facts(result: "Measured | tuple[Case, str]") -> dict[str, Any]:

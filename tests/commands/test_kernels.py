@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,6 +63,38 @@ def test_resources_are_compiled_for_three_generations():
     assert (
         refused.stderr == "tokprof: --resources: TRITON_INTERPRET=1 is set, so there is nothing to compile; unset it\n"
     )
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_case_that_fails_or_a_stop_costs_no_other_case_its_figures(monkeypatch, capsys, stopped):
+    from tokprof.kernels import benchmark
+    from tokprof.profiler.commands import kernels as command
+    from tokprof.profiler.errors import MeasurementError
+
+    ends = iter([None, torch.OutOfMemoryError("no"), RuntimeError("ptxas fatal\nand more"), None])
+    timing = benchmark.Timing(cold_ns=(2000.0,), warm_ns=(1000.0,), late_count=0)
+
+    def measure(case, dtype, _count):
+        error = next(ends, KeyboardInterrupt() if stopped else None)
+        if error is not None:
+            raise error
+        cost = case.cost(dtype)
+        return benchmark.Measured(
+            case=case, cost=cost, difference=0.0, allowed_difference=1.0, kernel=timing, library=timing
+        )
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    device = SimpleNamespace(name="a device", driver="1")
+    monkeypatch.setattr("tokprof.profiler.environment.environment", lambda _: SimpleNamespace(device=device))
+    monkeypatch.setattr("tokprof.profiler.commands.calibrate.kept_calibration", lambda _: None)
+    chosen = list(command._chosen(["StarCoder"], "skinny", [1], [512]))
+    with pytest.raises(KeyboardInterrupt if stopped else MeasurementError):
+        command._benchmark(chosen, torch.bfloat16, 5, as_json=True)
+    kept = json.loads(capsys.readouterr().out)["cases"]
+    assert len(kept) == (4 if stopped else len(chosen))
+    assert [case.get("failure") for case in kept[:4]] == [None, "out of memory", "ptxas fatal", None]
+    assert kept[3]["kernel_time"]["cold_ns"] == [2000.0]
 
 
 PROFILE = ("profile", "tiny-llama", "--weights", "random", "--kernels", "triton", "--device", "cpu")
