@@ -36,6 +36,7 @@ class ModelShape:
     state_size: int = 0  # of a state-space model; 0 otherwise
     group_count: int = 0
     convolution_width: int = 0
+    chunk_token_count: int = 0  # of a state-space prefill, which goes by matrix products within and between chunks
 
     @property
     def is_state_space(self) -> bool:
@@ -102,7 +103,7 @@ class OperatorCost:
     name: str
     category: str  # as in trace/categories.toml
     flop_count: int = 0  # of matrix products, convolutions and attention: what runs on matrix units
-    masked_flop_count: int = 0  # on top, in a kernel that computes the scores which the mask throws away
+    redundant_flop_count: int = 0  # on top, where a library computes what it then throws away, to run on matrix units
     vector_flop_count: int = 0
     weight_bytes: int = 0
     cache_bytes: int = 0  # KV cache or state, read and written
@@ -130,7 +131,7 @@ def step_cost(
                 name=one.name,
                 category=one.category,
                 flop_count=depth * one.flop_count,
-                masked_flop_count=depth * one.masked_flop_count,
+                redundant_flop_count=depth * one.redundant_flop_count,
                 vector_flop_count=depth * one.vector_flop_count,
                 weight_bytes=depth * one.weight_bytes,
                 cache_bytes=depth * one.cache_bytes,
@@ -217,7 +218,7 @@ def _attention(shape: ModelShape, step: _Step) -> OperatorCost:
         name="attention",
         category="attention",
         flop_count=per_pair * pairs,
-        masked_flop_count=per_pair * (new * (kept + new) - pairs),
+        redundant_flop_count=per_pair * (new * (kept + new) - pairs),
         vector_flop_count=5 * step.batch_size * shape.head_count * pairs,
         cache_bytes=step.batch_size * (kept + min(new, reach)) * row,
         activation_bytes=2 * step.rows * shape.head_count * shape.head_dim * step.size,
@@ -225,11 +226,16 @@ def _attention(shape: ModelShape, step: _Step) -> OperatorCost:
 
 
 def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...]:
-    """Count the recurrence; the chunked form of a prefill computes more products, on matrix units."""
+    """Count the recurrence, and as redundant what transformers' own form of it multiplies besides.
+
+    That form takes a prompt in whole chunks (arXiv 2405.21060), and convolves more columns than it keeps.
+    """
     inner = shape.head_count * shape.head_dim
     mixed = inner + 2 * shape.group_count * shape.state_size
     passes = 2 if step.context_token_count else 1  # a prefill writes the state and reads none
     per_head = 3 * shape.head_count
+    columns_over = 1 if step.context_token_count else shape.convolution_width - 1
+    state_flops = 2 * step.rows * inner * shape.state_size  # reading it out; the update is no product
     return (
         step.elementwise("norms", shape.hidden, flops=4, weights=_norm(shape, shape.hidden)),
         step.product("projection in", shape.hidden, inner + mixed + shape.head_count),
@@ -237,6 +243,7 @@ def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...
             name="convolution",
             category="convolution",
             flop_count=2 * step.rows * mixed * shape.convolution_width,
+            redundant_flop_count=2 * step.batch_size * columns_over * mixed * shape.convolution_width,
             weight_bytes=(mixed * shape.convolution_width + mixed) * step.size,
             cache_bytes=passes * step.batch_size * mixed * (shape.convolution_width - 1) * step.size,
             activation_bytes=2 * step.rows * mixed * step.size,
@@ -244,7 +251,8 @@ def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...
         OperatorCost(
             name="state",
             category="state space",
-            flop_count=2 * step.rows * inner * shape.state_size,  # reading it out; the update is no product
+            flop_count=state_flops,
+            redundant_flop_count=0 if step.context_token_count else _chunked_flops(shape, step) - state_flops,
             vector_flop_count=3 * step.rows * inner * shape.state_size,
             weight_bytes=per_head * step.size,
             cache_bytes=passes * step.batch_size * inner * shape.state_size * step.size,
@@ -254,6 +262,16 @@ def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...
         step.product("projection out", inner, shape.hidden),
         step.elementwise("residuals", shape.hidden, read=2),
     )
+
+
+def _chunked_flops(shape: ModelShape, step: _Step) -> int:
+    """Return the products of a prefill's recurrence in chunks: like attention within each, by states between them."""
+    chunk = shape.chunk_token_count or step.token_count
+    chunks = -(-step.token_count // chunk)
+    within = chunk * chunk * (shape.state_size + shape.head_dim)  # scores of all pairs, and what they weigh
+    state = shape.head_dim * shape.state_size
+    into_and_out = 2 * chunk * state
+    return 2 * step.batch_size * shape.head_count * (chunks * (within + into_and_out) + (chunks + 1) ** 2 * state)
 
 
 def _layers(shape: ModelShape) -> int:
@@ -360,6 +378,7 @@ def _read_mamba2(config: Mapping[str, Any]) -> ModelShape:
         state_size=config["state_size"],
         group_count=config["n_groups"],
         convolution_width=config["conv_kernel"],
+        chunk_token_count=config.get("chunk_size") or 256,
     )
 
 
