@@ -11,7 +11,7 @@ from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Comparison, StudyReport
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
-from tokprof.profiler.report.study_text import design_line, interval, percent, what
+from tokprof.profiler.report.study_text import design_line, interval, margin, percent, scatter_line, what
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness.
 SEEN, UNSEEN, NEITHER = "#0072B2", "#D55E00", "#5F6368"
@@ -72,9 +72,9 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         "claims",
         "Does it take longer?",
         "Time per byte of the same text against the base, with 95 % intervals over processes (over languages for "
-        "claims about a class). The grey band is the margin of equivalence, "
-        f"{percent(report.margin)}: {report.margin_reason}.",
-        _claims(report),
+        "claims about a class), each claim's own; the verdicts are corrected for all. The grey band is the margin of "
+        f"equivalence, {margin(report)}: {report.margin_reason}.",
+        f"{_claims(report)}<p>{html.escape(scatter_line(report))}</p>",
     )
     for number, comparison in enumerate(report.comparisons):
         section(
@@ -334,6 +334,8 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:">
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #fff; max-width: 920px; margin: 2em auto;

@@ -1,6 +1,6 @@
 """The report of ``tokprof attribute`` for a terminal, through rich."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ def print_study(report: StudyReport, console: Console) -> None:
     console.print(Text(design_line(report), style="dim"))
     console.print()
     console.print(_claim_table(report))
+    if scatter := scatter_line(report):
+        console.print(Text(scatter, style="dim"))
     for comparison in report.comparisons:
         if comparison.factors and comparison.role != ArmRole.AGAIN:
             console.print()
@@ -31,7 +33,13 @@ def print_study(report: StudyReport, console: Console) -> None:
     console.print()
     console.print(_rate_table(report))
     console.print()
-    console.print(_identity_table(report))
+    title = f"why a task takes longer in another language: the base, against {report.pivot} (the parts multiply)"
+    console.print(_identity_table(title, report.language_identity))
+    for comparison in report.comparisons:
+        if not comparison.same_tokens:
+            title = f"{comparison.arm}: decode time per task, against the base (the parts multiply)"
+            console.print()
+            console.print(_identity_table(title, comparison.identity, pooled=True))
     for comparison in report.comparisons:
         if comparison.role != ArmRole.AGAIN:
             console.print()
@@ -63,16 +71,19 @@ def print_plan(plan: Plan, folder: Path, console: Console, *, expected_s: float,
             console.print(Text(f"  {side!s:<12}{len(named)} languages: {', '.join(named)}"))
     tasks = len({item.task for item in plan.items})
     where = "one process per arm" if plan.apart else "all arms in each process"
+    order = "in another order each time" if plan.apart else "arms in a random order and back"
     console.print(
-        f"  {plan.process_count} fresh processes, {where}; {plan.block_count} block(s) per language and process, arms "
-        f"in a random order and back; {tasks} tasks of {plan.corpus}; seed {plan.seed}",
-        highlight=False,
+        Text(
+            f"  {plan.process_count} fresh processes, {where}; {plan.block_count} block(s) per language and process, "
+            f"{order}; {tasks} tasks of {plan.corpus}; seed {plan.seed}"
+        )
     )
     found = "nothing: one process gives no interval" if detectable is None else f"±{np.expm1(detectable):.2%}"
     console.print(
-        f"  expected: about {_duration(expected_s)} (a guess until the first cell), finding differences of {found} "
-        "with 80 % power, if this machine is as noisy as the one the defaults come from",
-        highlight=False,
+        Text(
+            f"  expected: about {_duration(expected_s)} (a guess until the first cell), finding differences of {found} "
+            "with 80 % power by one claim alone, if this machine is as noisy as the one the defaults come from"
+        )
     )
     console.print()
 
@@ -104,14 +115,26 @@ def design_line(report: StudyReport) -> str:
     marked = f", {report.marked_count} of them marked" if report.marked_count else ""
     return (
         f"{report.device} · base {report.base} · {report.process_count} processes, {report.block_count} blocks, "
-        f"{report.sample_count} samples{marked} · equivalence within {percent(report.margin)} ({report.margin_reason})"
-        f" · {report.claim_count} claims, Holm-corrected"
+        f"{report.sample_count} samples{marked} · equivalence within {margin(report)} ({report.margin_reason})"
+        f" · {report.claim_count} claims, whose verdicts are Holm-corrected"
     )
+
+
+def margin(report: StudyReport) -> str:
+    """Write the margin of equivalence."""
+    return f"±{np.expm1(report.margin):.2%}"
+
+
+def scatter_line(report: StudyReport) -> str:
+    """Say how block differences scatter between and within processes; empty where nothing tells."""
+    known = [(c.arm, c.components) for c in report.comparisons if c.components is not None]
+    listed = ", ".join(f"{arm} {c.between_sd:.2%} and {c.within_sd:.2%}" for arm, c in known)
+    return f"scatter of the differences between processes and of one block within: {listed}" if known else ""
 
 
 def _table(title: str, first: str, numbers: Iterable[str], last: str | None = None) -> Table:
     table = Table(
-        box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), title=title, title_justify="left",
+        box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), title=Text(title), title_justify="left",
         title_style="bold",
     )  # fmt: skip
     table.add_column(first, no_wrap=True)
@@ -123,7 +146,8 @@ def _table(title: str, first: str, numbers: Iterable[str], last: str | None = No
 
 
 def _claim_table(report: StudyReport) -> Table:
-    table = _table("time per byte of the same text, against the base", "arm", ["difference, 95 %", "finds"], "verdict")
+    title = "time per byte of the same text, against the base (intervals and what is found with 80 % power: each alone)"
+    table = _table(title, "arm", ["difference, 95 %", "finds"], "verdict")
     for comparison in report.comparisons:
         for claim in comparison.claims:
             found = "" if claim.detectable is None else f"±{np.expm1(claim.detectable):.2%}"
@@ -159,21 +183,26 @@ def _rate_table(report: StudyReport) -> Table:
             rate.tokens_per_kb,
             rate.tokens_per_lexeme,
         )
-        table.add_row(Text("" if rate.language == before else rate.language), rate.arm, *map(quantity, values))
+        name = Text("" if rate.language == before else rate.language)
+        table.add_row(name, Text(rate.arm), *map(quantity, values))
         before = rate.language
     return table
 
 
-def _identity_cells(line: IdentityLine) -> list[str]:
-    parts = (line.total, line.verbosity, line.fertility, line.steps, line.step_cost)
-    return [percent(part, 1) for part in parts]
+def _parts(line: IdentityLine) -> tuple[float, ...]:
+    return line.total, line.verbosity, line.fertility, line.steps, line.step_cost
 
 
-def _identity_table(report: StudyReport) -> Table:
-    title = f"why a task takes longer in another language: the base, against {report.pivot} (the parts multiply)"
+def _share(log: float) -> str:
+    return percent(log, 1)
+
+
+def _identity_table(title: str, lines: Sequence[IdentityLine], *, pooled: bool = False) -> Table:
     table = _table(title, "language", ["decode time", "verbosity", "fertility", "steps", "per step"])
-    for line in report.language_identity:
-        table.add_row(Text(line.language), *_identity_cells(line))
+    for line in lines:
+        table.add_row(Text(line.language), *map(_share, _parts(line)))
+    if pooled and lines:
+        table.add_row(Text("mean", style="bold"), *map(_share, np.mean([_parts(line) for line in lines], axis=0)))
     return table
 
 
@@ -189,5 +218,7 @@ def _natural_table(report: StudyReport) -> Table:
     table = _table("the models' own answers", "arm", ["answers", "tokens, mean", "ended by themselves", "against base"])
     for line in report.natural:
         ratio = "" if line.log_ratio is None else percent(line.log_ratio, 1)
-        table.add_row(line.arm, str(line.answer_count), f"{line.token_count:.1f}", f"{line.ended_share:.0%}", ratio)
+        table.add_row(
+            Text(line.arm), str(line.answer_count), f"{line.token_count:.1f}", f"{line.ended_share:.0%}", ratio
+        )
     return table

@@ -1,0 +1,78 @@
+"""The report of ``tokprof attribute`` as text and page: what it says, and that a stranger's names steer nothing."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tokprof.profiler.analysis.study import analyze_study
+from tokprof.profiler.report.study_html import write_study_page
+from tokprof.profiler.report.study_text import print_plan, print_study
+from tokprof.profiler.report.terminal import open_console
+from tokprof.profiler.studies import ArmRole
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from study_makers import plan_of, study_of
+
+EVIL = "</script><script>alert(1)</script>[/red]\x1b[2J"
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    """Return a function that prints a report and gives back its words, parted by single spaces."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(report):
+        print_study(report, open_console())
+        return " ".join(capsys.readouterr().out.split())
+
+    return run
+
+
+def test_the_answer_comes_first_and_every_figure_says_what_it_is(printed):
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED)
+    words = printed(analyze_study(study_of(plan, lambda arm, _: 0.05 if arm == "tuned" else 0.0, noise=0.001)))
+    assert words.startswith("Tuned takes +5.")
+    assert "equivalence within ±1.00% (set before the run)" in words
+    assert "12 claims, whose verdicts are Holm-corrected" in words
+    assert "what is found with 80 % power: each alone" in words
+    assert "scatter of the differences between processes and of one block within: base again 0." in words
+    assert "against Python (the parts multiply)" in words
+    assert "tuned: decode time per task" not in words  # one tokenizer: nothing but the cost of a step differs
+
+
+def test_with_another_tokenizer_the_difference_is_split_by_language_and_in_the_mean(printed):
+    report = analyze_study(study_of(plan_of(ArmRole.TUNED, process_count=3), tokens_per_byte=[0.35, 0.45], noise=0.001))
+    words = printed(report)
+    assert "tokens for the same text: effect" in words
+    table = words.partition("tuned: decode time per task, against the base (the parts multiply)")[2]
+    mean = table.partition(" mean ")[2].split()
+    assert mean[1] == "+0.0%"  # verbosity: the same text
+    assert mean[2].startswith("+2")
+    assert "scatter of" not in words  # no item comes twice
+
+
+def strange():
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=2)
+    arms = (*plan.arms[:2], replace(plan.arms[2], name=EVIL))
+    languages = (replace(plan.languages[0], name=EVIL), *plan.languages[1:])
+    return replace(plan, arms=arms, languages=languages, corpus=EVIL)
+
+
+def test_a_strangers_names_are_text_in_the_terminal(printed, capsys):
+    words = printed(analyze_study(study_of(strange(), tokens_per_byte=[0.35, 0.35, 0.45])))
+    assert "[/red]" in words
+    assert "\x1b[2J" not in words
+    print_plan(strange(), Path("s[/b]"), open_console(), expected_s=1.0, detectable=0.01)
+    assert "[/red]" in capsys.readouterr().out
+
+
+def test_a_strangers_names_are_text_on_the_page(tmp_path):
+    pytest.importorskip("bokeh")
+    report = analyze_study(study_of(strange(), tokens_per_byte=[0.35, 0.35, 0.45]))
+    write_study_page(report, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "default-src 'none'" in page
