@@ -32,15 +32,8 @@ from trace_makers import (
     whole_ns,
 )
 
-QUIET = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@pytest.fixture(params=SCANNERS, autouse=True, scope="module")
-def scanner(request):
-    with pytest.MonkeyPatch.context() as patch:
-        use_scanner(request.param, patch)
-        yield request.param
-
+QUIET = settings(max_examples=40, suppress_health_check=list(HealthCheck))
+by_each_scanner = pytest.mark.usefixtures("scanner")
 
 # ------------------------------------------------------------------------------------------------------------ events
 
@@ -141,6 +134,7 @@ def one_line(error):
 # ------------------------------------------------------------------------------------------------------------- exact
 
 
+@by_each_scanner
 @QUIET
 @given(EVENTS, LAYOUT, BLOCKS, st.booleans())
 def test_reading_agrees_with_a_plain_reading(tmp_path, events, layout, block, packed):
@@ -155,6 +149,7 @@ def test_reading_agrees_with_a_plain_reading(tmp_path, events, layout, block, pa
     accounted(trace.counts, pairs=0)
 
 
+@by_each_scanner
 @QUIET
 @given(pair_events(), pair_events(), EVENTS, BLOCKS, st.randoms(use_true_random=False))
 def test_begin_end_pairs_agree_in_any_order(tmp_path, one, other, events, block, random):
@@ -196,6 +191,7 @@ def columns_of(trace):
     return rows_of(trace), links, counters, instants, trace.counts
 
 
+@by_each_scanner
 @QUIET
 @given(EVENTS, LAYOUT, LAYOUT, BLOCKS, BLOCKS)
 def test_reading_does_not_depend_on_layout_gzip_or_block(tmp_path, events, one, other, block, other_block):
@@ -206,6 +202,7 @@ def test_reading_does_not_depend_on_layout_gzip_or_block(tmp_path, events, one, 
     assert columns_of(a) == columns_of(b)
 
 
+@by_each_scanner
 @QUIET
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_reading_does_not_depend_on_order(tmp_path, events, random):
@@ -227,6 +224,7 @@ def test_nanoseconds_are_the_decimal_figure(figure):
 # ------------------------------------------------------------------------------------------------------------ damage
 
 
+@by_each_scanner
 @QUIET
 @given(EVENTS.filter(len), LAYOUT, BLOCKS, st.floats(0, 1), st.booleans())
 def test_truncation_keeps_a_prefix_of_whole_events(tmp_path, events, layout, block, place, packed):
@@ -253,6 +251,7 @@ ODD = st.sampled_from(
 ).map(Verbatim)  # fmt: skip
 
 
+@by_each_scanner
 @QUIET
 @given(EVENTS, st.lists(st.tuples(st.floats(0, 1), ODD), min_size=1, max_size=4), LAYOUT, BLOCKS)
 def test_unusable_elements_change_nothing_but_their_count(tmp_path, events, odd, layout, block):
@@ -267,6 +266,7 @@ def test_unusable_elements_change_nothing_but_their_count(tmp_path, events, odd,
     accounted(trace.counts)
 
 
+@by_each_scanner
 @settings(QUIET, max_examples=100)
 @given(
     EVENTS, LAYOUT, BLOCKS, st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3), st.integers(0, 3)), max_size=3)
@@ -292,6 +292,7 @@ def test_random_damage_is_read_or_refused_but_never_silent(tmp_path, events, lay
         assert rows_of(trace) == expected(listed)[0]
 
 
+@by_each_scanner
 @settings(QUIET, max_examples=100)
 @given(
     st.binary(max_size=60),

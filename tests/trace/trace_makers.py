@@ -238,3 +238,91 @@ def accounted(counts, pairs=None):
     assert counts.total == kept + sum(n for _, n in counts.rejected), counts
     assert pairs is None or counts.pairs == pairs
     assert counts.linked + counts.unlinked == counts.device_events
+
+
+# ------------------------------------------------------------------------------------------ small traces of good events
+
+
+def V(text):  # noqa: N802 - short, for it stands in every table below
+    return Verbatim(text)
+
+
+def kernel(start, duration, number, *, name="gemm", stream=7, **other):
+    args = {"device": 0, "stream": stream, "correlation": number, **other}
+    return {
+        "ph": "X",
+        "cat": "kernel",
+        "name": name,
+        "pid": 0,
+        "tid": stream,
+        "ts": start,
+        "dur": duration,
+        "args": args,
+    }
+
+
+def launch(start, duration, number, *, name="cudaLaunchKernel", thread=11, category="cuda_runtime"):
+    place = {"pid": 10, "tid": thread, "ts": start, "dur": duration}
+    return {"ph": "X", "cat": category, "name": name, **place, "args": {"correlation": number}}
+
+
+def operator(start, duration, external, *, name="aten::mm", thread=11, category="cpu_op"):
+    place = {"pid": 10, "tid": thread, "ts": start, "dur": duration}
+    return {"ph": "X", "cat": category, "name": name, **place, "args": {"External id": external}}
+
+
+SMALL = [
+    {"ph": "M", "name": "process_name", "pid": 10, "tid": 0, "ts": 1, "args": {"name": "python"}},
+    {"ph": "M", "name": "thread_name", "pid": 10, "tid": 11, "ts": 1, "args": {"name": "main"}},
+    operator(V("10.001"), V("9.5"), 3),
+    launch(11, 2, 5),
+    {"ph": "s", "cat": "ac2g", "name": "ac2g", "pid": 10, "tid": 11, "ts": 11, "id": 5},
+    {"ph": "f", "cat": "ac2g", "name": "ac2g", "pid": 0, "tid": 7, "ts": V("20.123"), "id": 5, "bp": "e"},
+    kernel(V("20.123"), 10, 5, name="void k<float, \"q\">(int, 'x') \\ {[ü\u2028\U0001f600]}"),
+    kernel(V("31.5"), V("0.777"), 6, name="memcpy HtoD") | {"cat": "gpu_memcpy"},
+    {"ph": "i", "s": "t", "name": "mark", "pid": 10, "tid": 11, "ts": 12},
+    {"ph": "C", "name": "power", "pid": 0, "tid": 0, "ts": 13, "args": {"W": V("300.5")}},
+]
+SMALL_PARSED = parsed(document(SMALL))[0]
+
+
+def small_is_whole(trace, properties=None):
+    rows, counts = expected(SMALL_PARSED)
+    assert rows_of(trace) == rows
+    for what in ("slices", "instants", "counters", "flows", "metadata"):
+        assert getattr(trace.counts, what) == counts[what], what
+    assert trace.device.duration_ns.tolist() == [10_000, 777]
+    assert trace.counts.linked == 1
+    assert trace.counts.unlinked == 1
+    assert {(t.process_name, t.thread_name) for t in trace.threads if t.thread == "11"} == {("python", "main")}
+    accounted(trace.counts)
+    if properties is not None:
+        assert {key: json.loads(value) for key, value in trace.properties} == properties
+
+
+GOOD = [kernel(1, 1, 1), kernel(3, V("2.5"), 2), kernel(7, V("0.125"), 3)]  # 3,625 ns
+
+
+def with_event(event):
+    """Return a trace whose third of four elements is this one."""
+    return document([*GOOD[:2], event, GOOD[2]], "one event a line")
+
+
+# ------------------------------------------------------------------------------------------------------ what is said
+
+
+def said(trace):
+    """Return everything that the trace says about mended and lost events, in one text."""
+    mended = [reason for reason, _ in (*trace.counts.repaired, *trace.counts.rejected)]
+    return "\n".join([*(note.message for note in trace.notes), *mended])
+
+
+def refused(error, path):
+    """Assert that an error is one clear line with the file in it."""
+    message = str(error)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) < 400 + len(str(path))
+    assert message.isprintable()
+    assert re.search(r"byte \d", message)
+    assert "; " in message  # then comes the way out
