@@ -73,6 +73,14 @@ def test_a_run_is_named_after_the_batch_that_was_measured(program, tmp_path):
     assert not plan["codestral-b32-c512"].remark
 
 
+def test_every_test_that_wants_a_gpu_is_among_those_that_run(program):
+    holding = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text()]
+    holding.remove(Path(__file__).relative_to(ROOT))  # for the words above
+    assert Path("tests/measure/test_gpu.py") in holding
+    for path in holding:
+        assert any(path.is_relative_to(place) for place in program.true_sizes(None).tests), path
+
+
 def test_prompts_leave_room_for_the_new_tokens(program):
     assert program.prompt_tokens("Codestral-22B-v0.1", 8192, 32) == 8192
     assert program.prompt_tokens("StarCoder", 8192, 32) == 8160  # it has 8192 positions
