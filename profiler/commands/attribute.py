@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokprof.profiler.commands.profile import Weights, check_model, default_folder
-from tokprof.profiler.errors import InputError, MeasurementError
+from tokprof.profiler.errors import InputError, MeasurementError, TokprofError
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.study import StudyReport
@@ -30,6 +30,7 @@ QUIET_S = 30.0  # between two lines of progress where the output is no terminal
 
 
 def attribute(
+    context: typer.Context,
     base: Annotated[str | None, typer.Option(help="The model that the others are held against.")] = None,
     tuned: Annotated[
         str | None, typer.Option(help="The other model: another one, or the base fine-tuned and merged.")
@@ -94,20 +95,25 @@ def attribute(
     """Say why two models differ in speed: tokenizer, fine-tuning, clocks or host, with intervals and verdicts."""
     from tokprof.profiler.measure.schedule import units
     from tokprof.profiler.measure.study import run_study
-    from tokprof.profiler.studies import create_study, load_plan, load_study
+    from tokprof.profiler.studies import create_study, discard_unmeasured, load_plan, load_study
 
     if from_ is not None:
-        if base is not None or resume:
-            raise InputError("--from analyses a recorded study; leave out --base and --resume")
+        if given := _given(context, "from_", "html", "as_json"):
+            raise InputError(f"--from analyses a recorded study as it was planned; leave out {given}")
         plan = load_plan(from_)
         _report(load_study(from_, units(plan), plan), html, as_json=as_json)
         return
     if resume:
         if out is None:
             raise InputError("--resume wants --out, the folder of the study to go on with")
-        if base is not None:
-            raise InputError("--resume goes on with the plan in --out as it is; leave out --base and the other arms")
+        if given := _given(context, "resume", "out", "html", "as_json", "plan_only", "remote_code"):
+            raise InputError(f"--resume goes on with the plan in --out as it is; leave out {given}")
         plan = load_plan(out)
+        if plan.trust_remote_code and not remote_code:
+            raise InputError(
+                f"{out}: planned with --trust-remote-code; pass it again if you trust the Python code that comes with "
+                f"{', '.join(dict.fromkeys(arm.model for arm in plan.arms))}"
+            )
         folder = out
     else:
         if base is None:
@@ -151,9 +157,24 @@ def attribute(
         return
     if not resume:
         create_study(folder, plan)
-    with _progress() as tell:
-        study = run_study(folder, plan, tell)
+    try:
+        with _progress() as tell:
+            study = run_study(folder, plan, tell)
+    except TokprofError:
+        if not resume:
+            discard_unmeasured(folder)
+        raise
     _report(study, html, as_json=as_json)
+
+
+def _given(context: typer.Context, *allowed: str) -> str:
+    """Return the options on the command line besides these: a plan that is fixed already would pass them by."""
+    given = []
+    for parameter in context.command.params:
+        source = None if parameter.name is None else context.get_parameter_source(parameter.name)
+        if parameter.name not in allowed and source is not None and source.name == "COMMANDLINE":
+            given.append(parameter.opts[0])
+    return ", ".join(given)
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -222,7 +243,7 @@ def make_plan(
     Raises
     ------
     InputError
-        An unknown language, a text too short to cut, shares that exceed the whole.
+        An unknown language, a text too short to cut, shares that exceed the whole, more blocks than can be measured.
     """
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -232,7 +253,7 @@ def make_plan(
     from tokprof.models.corpora import load_corpus
     from tokprof.models.errors import ModelError
     from tokprof.models.lexers import lexer_version, universal_count
-    from tokprof.profiler.studies import Plan, StudyItem
+    from tokprof.profiler.studies import Plan, StudyItem, fault_of
 
     if prompt_share + content_share > 1:
         raise InputError(f"--prompt-share {prompt_share:g} and --content-share {content_share:g} exceed the whole text")
@@ -249,6 +270,8 @@ def make_plan(
         first = round(len(item.text) * prompt_share)
         last = first + max(1, round(len(item.text) * content_share))
         prompt, content = item.text[:first], item.text[first:last]
+        if not prompt or not content:
+            raise InputError(f"{item.name}: {len(item.text)} characters are too few to read a part and decode another")
         items.append(
             StudyItem(
                 language=item.language,
@@ -272,7 +295,13 @@ def make_plan(
         "tokprof_version": version("tokprof"),
         **design,
     }
-    return msgspec.convert(msgspec.to_builtins(facts), Plan)
+    try:
+        plan = msgspec.convert(msgspec.to_builtins(facts), Plan)
+    except msgspec.ValidationError as error:
+        raise InputError(f"no such study can be planned: {error}") from error
+    if fault := fault_of(plan):
+        raise InputError(f"no such study can be planned: {fault}")
+    return plan
 
 
 def _languages(
@@ -340,7 +369,11 @@ def _exposure(key: str, family: str | None, base: str) -> "tuple[Exposure, str, 
 
 
 def _names(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+    """Return the keys of languages named by key, name or alias, with commas between."""
+    from tokprof.models.languages import language_key
+
+    words = [word.strip() for word in (text or "").split(",")]
+    return [language_key(word) or word for word in words if word]
 
 
 def _margin(text: str) -> float:
@@ -411,6 +444,7 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     from tokprof.profiler.report.terminal import open_console
 
@@ -418,7 +452,7 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
     console = open_console(stderr=True)
     # Refreshed every two seconds: the model is measured on the same cores.
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("cells ·"),
@@ -441,7 +475,7 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
             progress.update(task, description=doing, completed=done, total=planned)
             if not console.is_terminal and time.monotonic() - told_s > QUIET_S:
                 told_s = time.monotonic()
-                console.print(f"{doing}, {done} of {planned} cells", highlight=False)
+                console.print(Text(f"{doing}, {done} of {planned} cells"))
 
         yield tell
 

@@ -92,14 +92,16 @@ def choose_device(asked: str) -> str:
     Raises
     ------
     MeasurementError
-        A GPU was asked for, and torch sees none of that number.
+        No such device is known, or torch sees no GPU of that number.
     """
     import torch
 
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if not asked.startswith("cuda"):
+    if asked == "cpu":
         return asked
+    if not asked.startswith("cuda"):
+        raise MeasurementError(f"--device {asked}: unknown; choose cpu, cuda, cuda:1, ... or auto")
     if not torch.cuda.is_available():
         raise MeasurementError(f"--device {asked}: torch sees no CUDA device here; `tokprof env` says why")
     count = torch.cuda.device_count()

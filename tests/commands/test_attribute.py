@@ -101,7 +101,10 @@ def test_a_recorded_study_says_the_same_again(finished):
     data = json.loads(tokprof("attribute", "--from", folder, "--json").stdout)
     assert data["sentence"].split()[0] == again.stdout.split()[0]
     assert {c["arm"] for c in data["comparisons"]} == {"base again", "tuned"}
-    assert {phase["phase"] for phase in data["comparisons"][1]["timeline"]} == {"prefill", "decode"}
+    timeline = data["comparisons"][1]["timeline"]
+    assert {phase["phase"] for phase in timeline} == {"prefill", "decode"}
+    # Each arm was traced in one process: its lines have no verdict, which would rest on that process's steps.
+    assert {line["verdict"] for phase in timeline for line in phase["ledger"]} == {"one sample"}
 
 
 def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):
@@ -189,6 +192,7 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
     assert done.returncode == 2
     assert "model.config is" in done.stderr
     assert "--explained model.config" in done.stderr
+    assert not (tmp_path / "s").exists()  # nothing was measured: the same command can be given again
 
 
 @pytest.mark.parametrize(
@@ -203,11 +207,15 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
         (("--base", "BASE", "--family", "gpt"), "--family gpt: unknown; choose one of"),
         (("--base", "BASE", "--prompt-share", "0.9", "--content-share", "0.5"), "exceed the whole text"),
         (("--base", "BASE", "--corpus", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--base", "BASE", "-P", "1000000"), "blocks are more than 1,000,000"),
+        (("--base", "BASE", "-P", "9999999999"), "no such study can be planned"),
         (("--base", "BASE", "--resume", "--out", "x"), "leave out --base"),
+        (("--resume", "--out", "x", "-P", "9", "--margin", "2%"), "leave out --processes, --margin"),
         (("--resume",), "--resume wants --out"),
         (("--resume", "--out", "/nowhere"), "/nowhere: no such study folder"),
         (("--from", "/nowhere"), "/nowhere: no such study folder"),
         (("--from", "/nowhere", "--base", "BASE"), "leave out --base"),
+        (("--from", "/nowhere", "--margin", "2%"), "leave out --margin"),
         (("--base", "BASE", "--swap"), "--swap wants --tuned"),
         (("--base", "BASE", "--tuned", "/nowhere"), "/nowhere: no such file or folder"),
         (("--base", "BASE", "--adapter", "/nowhere"), "no PEFT adapter here"),
@@ -258,6 +266,31 @@ def test_swapped_arms_read_each_others_tokens(tiny, coarse, corpus, tmp_path):
     assert counts["base, tuned's tokens"] == counts["tuned"] < counts["base"]
     assert counts["tuned, base's tokens"] == counts["base"]
     assert re.search(r"tuned takes .* with -[\d.]+% tokens", " ".join(done.stdout.split()), re.IGNORECASE)
+
+
+def test_code_that_comes_with_a_model_runs_only_if_it_is_asked_for_again(finished, tmp_path):
+    folder, _ = finished
+    facts = json.loads((folder / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(facts | {"trust_remote_code": True}))
+    done = tokprof("attribute", "--resume", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "planned with --trust-remote-code; pass it again if you trust" in done.stderr
+    again = tokprof("attribute", "--resume", "--out", tmp_path, "--trust-remote-code", "--plan")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_text_too_short_to_cut_is_named(tiny, tmp_path):
+    (tmp_path / "c" / "one").mkdir(parents=True)
+    (tmp_path / "c" / "one" / "go.go").write_text("x")
+    done = tokprof("attribute", "--base", tiny / "base", "--corpus", tmp_path / "c", "--out", tmp_path / "s")
+    assert done.returncode == 2
+    assert "go.go: 1 characters are too few to read a part and decode another" in done.stderr
+
+
+def test_languages_go_by_their_names_and_aliases(tiny, corpus, tmp_path):
+    done = tokprof(*options(tiny, corpus, tmp_path / "s"), "--languages", "PYTHON, Go", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert "2 languages: Go, Python" in done.stdout
 
 
 def test_the_plan_alone_measures_nothing(tiny, corpus, tmp_path):
