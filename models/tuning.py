@@ -164,7 +164,7 @@ def _json_lines(path: Path, name: str) -> Texts:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"{path}:{number}: not a line of JSON: {error}") from error
         if not isinstance(row, dict):
             raise ModelError(f'{path}:{number}: not an object; a row is {{"text": ...}}')
@@ -174,6 +174,8 @@ def _json_lines(path: Path, name: str) -> Texts:
             raise ModelError(f"{path}:{number}: has no {TEXT_KEYS[0]!r}; it has {has}")
         if not isinstance(row[key], str):
             raise ModelError(f"{path}:{number}: {key} is {type(row[key]).__name__}, not text")
+        if any("\ud800" <= sign <= "\udfff" for sign in row[key]):
+            raise ModelError(f"{path}:{number}: {key} holds half of a surrogate pair, which is no text")
         if row[key]:
             texts.append(row[key])
     if not texts:
@@ -349,10 +351,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{file}: not readable: {error}") from error
     if not isinstance(record, dict) or record.get("version") != RECORD_VERSION:
         raise ModelError(f"{file}: of another version than {RECORD_VERSION}; tune again with this one")
+    for key, kind in (("base", dict), ("data", dict), ("settings", dict), ("dtype", str)):
+        if not isinstance(record.get(key), kind):
+            raise ModelError(f"{file}: key {key!r} is absent or no {kind.__name__}; tune again")
     return record
 
 
@@ -360,7 +365,7 @@ def is_result_of(record: dict[str, Any], spec: TuneSpec) -> bool:
     """Say whether a finished result is what a specification asks for."""
     settings = settings_of(spec)
     same = all(record["settings"].get(key) == value for key, value in settings.items())
-    return same and record["data"]["digest"] == read_texts(spec.data).digest
+    return same and record["data"].get("digest") == read_texts(spec.data).digest
 
 
 @dataclass(slots=True)
@@ -575,7 +580,7 @@ def _restore(state: _State, trained: _Trained, optimizer: Any, path: Path) -> No
                             for moment in ("exp_avg", "exp_avg_sq")
                         },
                     }
-    except (SafetensorError, KeyError, ValueError, TypeError, FileNotFoundError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise ModelError(f"{path}: no checkpoint of `tokprof tune` ({error}); begin again without --resume") from error
 
 
@@ -600,16 +605,19 @@ def placebo(
         raise ModelError(f"{like}: neither an adapter nor a model; the placebo wants the folder of a tuned result")
     made = read_record(like)
     if made is not None:  # in its form, and its losses taken over sequences of its length
-        spec = replace(spec, dtype=made["dtype"], length=made["settings"].get("length", spec.length))
+        length = made["settings"].get("length", spec.length)
+        if not isinstance(length, int) or length < 2:
+            raise ModelError(f"{like / RECORD_FILE}: key 'settings.length' is {length!r}; tune again")
+        spec = replace(spec, dtype=made["dtype"], length=length)
     check(_model_spec(spec))
     data = read_texts(spec.data)
     report("loading", 0, None, None)
     with _memory_errors(spec):
         base = _load_base(spec)
-        if made is not None and made["base"]["weights_digest"] != base.weights_digest:
+        if made is not None and (digest := made["base"].get("weights_digest")) != base.weights_digest:
             raise ModelError(
-                f"{like}: tuned from {made['base']['name']} with weights {made['base']['weights_digest']}, but those "
-                f"of {spec.model} are {base.weights_digest}; name its own base"
+                f"{like}: tuned from {made['base'].get('name')} with weights {digest}, but those of {spec.model} are "
+                f"{base.weights_digest}; name its own base"
             )
         documents, evaluated = _tokens(base, spec, data)
         before = _loss(base.model, evaluated, spec)
@@ -621,7 +629,11 @@ def placebo(
             place = folder if adapter == like else folder / ADAPTER_FOLDER
             place.mkdir(exist_ok=True)
             _draw_factors(adapter, place, spec.seed)
-            model = _peft().PeftModel.from_pretrained(base.model, str(place))
+            try:
+                model = _peft().PeftModel.from_pretrained(base.model, str(place))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                first = (str(error).strip() or repr(error)).splitlines()[0]
+                raise ModelError(f"{adapter}: no adapter that fits {spec.model}: {first}") from error
             model.eval()
             changes = _adapter_changes(model)
             count = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
@@ -659,12 +671,16 @@ def placebo(
 def _draw_factors(adapter: Path, place: Path, seed: int) -> None:
     """Write an adapter of random factors, each pair's product of the same norm as in ``adapter``."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = adapter / "adapter_model.safetensors"
     if not file.is_file():
         raise ModelError(f"{adapter}: adapter_model.safetensors is missing")
-    tensors = load_file(file)
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise ModelError(f"{file}: a damaged safetensors file: {error}") from error
     names = sorted(name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight"))
     strange = set(tensors) - {f"{name}.lora_{factor}.weight" for name in names for factor in "AB"}
     if strange or not names:
@@ -672,7 +688,9 @@ def _draw_factors(adapter: Path, place: Path, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     drawn = {}
     for name in names:
-        old_a, old_b = (tensors[f"{name}.lora_{factor}.weight"] for factor in "AB")
+        old_a, old_b = (tensors.get(f"{name}.lora_{factor}.weight") for factor in "AB")
+        if old_a is None or old_b is None or old_a.ndim != 2 or old_b.ndim != 2 or old_b.shape[1] != old_a.shape[0]:
+            raise ModelError(f"{file}: the factors of {name} do not belong together; no placebo is known")
         new_a, new_b = (torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in (old_a, old_b))
         new_a /= math.sqrt(new_a.shape[1])
         new_b *= _product_norm(old_a, old_b) / _product_norm(new_a, new_b)

@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import math
+import re
 import shutil
 from collections import Counter
 from itertools import islice
@@ -131,6 +132,8 @@ def test_a_folder_gives_its_source_files_and_counts_what_is_no_text(tmp_path):
         ('{"text": "a"}\n\n[1]\n', ":3: not an object"),
         ('{"text": 1}\n', ":1: text is int"),
         ("{\n", ":1: not a line of JSON"),
+        ("[" * 100_000, ":1: not a line of JSON"),
+        ('{"text": "\\ud800"}\n', ":1: text holds half of a surrogate pair"),
         ("\n", "holds no rows"),
     ],
 )
@@ -347,6 +350,40 @@ def test_a_placebo_is_refused_without_a_result_with_another_base_or_without_a_ch
     run(small(base, steps=1), tmp_path / "tuned")
     with pytest.raises(ModelError, match="name its own base"):
         placebo(TuneSpec(model=make_base("tiny-mistral")), tmp_path / "tuned", tmp_path / "out")
+
+
+def test_a_strangers_result_is_refused_in_one_line(make_base, tmp_path):
+    base = make_base()
+    run(small(base, steps=1), tmp_path / "tuned")
+    factors = load_file(tmp_path / "tuned" / "adapter_model.safetensors")
+    odd = {name: tensor[:, :2].contiguous() if "lora_B" in name else tensor for name, tensor in factors.items()}
+    save_file(odd, tmp_path / "odd.safetensors")
+    alone = {name: tensor for name, tensor in factors.items() if "lora_A" in name}
+    save_file(alone, tmp_path / "alone.safetensors")
+    record = json.loads((tmp_path / "tuned" / "tokprof-tune.json").read_text())
+    for number, (name, content, words) in enumerate(
+        (
+            ("adapter_model.safetensors", b"damaged", "a damaged safetensors file"),
+            ("adapter_model.safetensors", (tmp_path / "odd.safetensors").read_bytes(), "do not belong together"),
+            ("adapter_model.safetensors", (tmp_path / "alone.safetensors").read_bytes(), "do not belong together"),
+            ("adapter_config.json", b"{", "no adapter that fits"),
+            ("tokprof-tune.json", b"[" * 100_000, "not readable"),
+            ("tokprof-tune.json", json.dumps(record | {"base": None}).encode(), "key 'base' is absent or no dict"),
+            ("tokprof-tune.json", json.dumps(record | {"base": {}}).encode(), "name its own base"),
+            (
+                "tokprof-tune.json",
+                json.dumps(record | {"settings": {"length": "x"}}).encode(),
+                "key 'settings.length' is 'x'",
+            ),
+        )
+    ):
+        like, out = tmp_path / f"like{number}", tmp_path / f"out{number}"
+        shutil.copytree(tmp_path / "tuned", like)
+        (like / name).write_bytes(content)
+        out.mkdir()
+        with pytest.raises(ModelError, match=re.escape(words)) as refusal:
+            placebo(TuneSpec(model=base), like, out)
+        assert "\n" not in str(refusal.value)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
