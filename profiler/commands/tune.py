@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokprof.profiler.commands.profile import DTYPES, Weights
-from tokprof.profiler.errors import InputError, Interrupted, OutputError, writing
+from tokprof.profiler.errors import InputError, Interrupted, OutputError, visible, writing
 
 if TYPE_CHECKING:
     from tokprof.models.tuning import TuneRecord, TuneSpec
@@ -102,7 +102,7 @@ def tune(
             one = replace(one, device=device)
             records.append(_tuned(one, place, placebo, threads, checkpoint_steps, resume=resume, force=force))
         else:
-            print(f"tokprof: {place} is finished already", file=sys.stderr)
+            print(f"tokprof: {visible(place)} is finished already", file=sys.stderr)
     if as_json:
         import json
 
@@ -238,7 +238,7 @@ def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int |
     console = open_console(stderr=True)
     columns: tuple[Any, ...] = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of models and folders are in it
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -248,7 +248,7 @@ def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int |
         task = progress.add_task("starting", total=None)
 
         def show(stage: str, done: int, total: int | None, loss: float | None) -> None:
-            text = words[stage] + ("" if loss is None else f", loss {loss:.4f}")
+            text = visible(words[stage]) + ("" if loss is None else f", loss {loss:.4f}")
             progress.update(task, description=text, completed=done, total=total)
             step = max(1, spec.steps // 10)
             if not terminal and (stage != "training" or done % step == 0):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 from tokprof.models.loading import ModelSpec, load
+from tokprof.models.tuning import TuneSpec
 from tokprof.profiler import cli
+from tokprof.profiler.commands.tune import _progress
 
 TOKPROF = (sys.executable, "-m", "tokprof.profiler.cli")
 
@@ -99,6 +102,13 @@ def test_mistakes_are_one_line_and_leave_nothing(tokprof, base, tmp_path, monkey
     assert len(lines) == 1
     assert message in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_with_brackets_are_shown_as_they_are(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    with _progress(TuneSpec(model="m[/b]"), Path("o[/b]")) as show:
+        show("loading", 0, None, None)
+    assert "loading m[/b]" in capsys.readouterr().err
 
 
 def test_an_unknown_base_offers_near_names(tokprof, tmp_path):
