@@ -15,6 +15,7 @@ from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
 from tokprof.profiler.record import (
     Calibration,
     Cell,
+    ClockReadings,
     DecodeMode,
     Device,
     Environment,
@@ -440,3 +441,16 @@ def test_the_floors_of_stored_runs_are_in_the_text_in_the_data_and_on_the_page(t
     limits = json.loads(data)["phases"][0]["limits"]
     assert limits["a"]["time"] == 80.0
     assert limits["b"]["gap"] == pytest.approx(90.0 - limits["b"]["floor"], abs=0.002)
+
+
+def test_the_clock_that_the_device_itself_counted_owns_its_part_of_the_gap(tmp_path):
+    calibration = calibration_of()
+    slow = Probe(name="matrix product", unit="FLOP/s", samples=(1.25e10,), method="m", dtype="float32")
+    clock = Probe(name="SM clock", unit="Hz", samples=(2e9,), method="m")
+    calibration = replace(calibration, probes=(calibration.probes[0], slow, clock))
+    clocks = ClockReadings(repetition=[0], step=[8], time_ns=[0], duration_ns=[20_000], cycle_count=[32_000])
+    _, a, b = against_floors(tmp_path, known_run(80.0, sm_clocks=clocks), known_run(80.0), (calibration, calibration))
+    assert a.bound == "compute"
+    assert dict(a.owners)["lower clock"] == pytest.approx(0.25 * a.floor_ms)  # 1.6 GHz beside 2
+    assert sum(gap for _, gap in a.owners) == pytest.approx(a.gap_ms)
+    assert "lower clock" not in dict(b.owners)
