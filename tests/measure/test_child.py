@@ -287,3 +287,24 @@ def test_a_cpu_has_no_clock_to_be_read_and_nothing_is_said(measure):
     run = measure(replace(TINY, passes=(PassKind.CLEAN,)))
     assert run.sm_clocks is None
     assert "clock-unread" not in {note.code for note in run.notes}
+
+
+def test_the_probe_reads_each_row_by_itself_and_a_timer_that_stands_still_is_told(monkeypatch):
+    pytest.importorskip("triton")
+    from tokprof.kernels import probe_kernels
+
+    given = iter(range(1, 9))
+    monkeypatch.setattr(
+        probe_kernels,
+        "clock",
+        lambda out: out.copy_(torch.tensor([35_000 + next(given), 20_000 + out.data_ptr() % 16, 7])),
+    )
+    probe, notes = worker._clock_probe("cpu")
+    assert notes == []
+    probe.read(1)
+    probe.read(2)
+    assert probe.take() == [(35_001, 20_000), (35_002, 20_000), (35_003, 20_000)]  # each begins at 16 bytes
+    monkeypatch.setattr(probe_kernels, "clock", lambda out: out.copy_(torch.tensor([2**24, 0, 7])))
+    probe, (note,) = worker._clock_probe("cpu")
+    assert probe is None
+    assert note.message.endswith(": the device's own timer stands still")
