@@ -230,7 +230,8 @@ def _example_files(exercise: Path) -> list[Path]:
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _json_lines(path: Path) -> Iterator[Item]:
+def json_rows(path: Path) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield the object in each line of a file of JSON lines, with the place it has for messages."""
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -238,17 +239,24 @@ def _json_lines(path: Path) -> Iterator[Item]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ModelError(
-                f"{place}: not a line of JSON ({error}); a file is read as JSON lines with text and language, "
-                "source files as a folder task/language.ext"
-            ) from error
+            raise ModelError(f"{place}: not a line of JSON: {error}") from error
+        if not isinstance(row, Mapping):
+            raise ModelError(f"{place}: not an object; a row is {{text, ...}}")
+        yield row, place
+
+
+def text_of(row: Mapping[str, Any], place: str) -> str:
+    """Return the text of a row; refuse a row without one."""
+    return _value(row, TEXT_KEYS, place)
+
+
+def _json_lines(path: Path) -> Iterator[Item]:
+    for row, place in json_rows(path):
         yield _row_item(row, place)
 
 
-def _row_item(row: object, place: str) -> Item:
-    if not isinstance(row, Mapping):
-        raise ModelError(f"{place}: not an object; a row is {{text, language, task?}}")
-    text, language = _value(row, TEXT_KEYS, place), _value(row, LANGUAGE_KEYS, place)
+def _row_item(row: Mapping[str, Any], place: str) -> Item:
+    text, language = text_of(row, place), _value(row, LANGUAGE_KEYS, place)
     task = row.get("task")
     if task is not None and not isinstance(task, str | int):
         raise ModelError(f"{place}: task is {task!r}; it is a word or a number")

@@ -18,16 +18,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tokprof.models.corpora import TEXT_KEYS
 from tokprof.models.errors import ModelError
-from tokprof.models.languages import languages
 from tokprof.models.loading import LoadedModel, ModelSpec, check, free_bytes, load
+from tokprof.models.tuning_data import Texts, batches, read_texts
 
 RECORD_FILE = "tokprof-tune.json"
 ADAPTER_FOLDER = "adapter"  # inside a merged result: the same change, kept apart
 RECORD_VERSION = 1
 METHODS = ("lora", "full")
-BUILT_IN_DATA = ("cwe", "general")
 LEARNING_RATES = {"lora": 2e-4, "full": 2e-5}
 WARM_UP_SHARE = 0.1  # of the steps
 CLIP_NORM = 1.0
@@ -114,112 +112,7 @@ class TuneRecord:
         return math.sqrt(sum(change.norm**2 for change in self.changes.values()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Texts:
-    """What is trained on."""
-
-    name: str
-    texts: tuple[str, ...]
-    skipped_count: int = 0  # files of a folder that are no text
-
-    @property
-    def digest(self) -> str:
-        """A hash over the texts in their order."""
-        return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()[:16]
-
-
-# ---------------------------------------------------------------------------------------------------------------- data
-
-
-def read_texts(source: str) -> Texts:
-    """Read the texts of ``cwe``, ``general``, a file of JSON lines ``{"text", ...}`` or a folder of source files.
-
-    Raises
-    ------
-    ModelError
-        No such source, a line that is no object with a text (the message names file and line), or no text at all.
-    """
-    if source in BUILT_IN_DATA:
-        return _json_lines(Path(__file__).with_name("cwe") / f"{source}.jsonl", source)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _source_files(path)
-    if path.is_file():
-        return _json_lines(path, source)
-    raise ModelError(
-        f"{source}: no such data; it is {' or '.join(BUILT_IN_DATA)}, a file of JSON lines or a folder of source files"
-    )
-
-
-def _json_lines(path: Path, name: str) -> Texts:
-    texts = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text (byte {error.start}); data is JSON lines or a folder") from error
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path}:{number}: not a line of JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise ModelError(f'{path}:{number}: not an object; a row is {{"text": ...}}')
-        key = next((key for key in TEXT_KEYS if key in row), None)
-        if key is None:
-            has = ", ".join(row) or "nothing"
-            raise ModelError(f"{path}:{number}: has no {TEXT_KEYS[0]!r}; it has {has}")
-        if not isinstance(row[key], str):
-            raise ModelError(f"{path}:{number}: {key} is {type(row[key]).__name__}, not text")
-        if any("\ud800" <= sign <= "\udfff" for sign in row[key]):
-            raise ModelError(f"{path}:{number}: {key} holds half of a surrogate pair, which is no text")
-        if row[key]:
-            texts.append(row[key])
-    if not texts:
-        raise ModelError(f'{path}: holds no rows; a row is one line {{"text": ...}}')
-    return Texts(name=name, texts=tuple(texts))
-
-
-def _source_files(folder: Path) -> Texts:
-    suffixes = {suffix for language in languages().values() for suffix in language.extensions}
-    texts, skipped = [], 0
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix not in suffixes or not path.is_file():
-            continue
-        try:
-            text = path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError:
-            skipped += 1
-            continue
-        except OSError as error:
-            raise ModelError(f"{path}: {error.strerror}") from error
-        if text and "\0" not in text:
-            texts.append(text)
-        else:
-            skipped += 1
-    if not texts:
-        raise ModelError(f"{folder}: holds no source files of a known language")
-    return Texts(name=str(folder), texts=tuple(texts), skipped_count=skipped)
-
-
-def batches(documents: Sequence[Sequence[int]], *, length: int, batch: int, seed: int) -> Iterator[list[list[int]]]:
-    """Yield, for ever, ``batch`` sequences of ``length`` tokens, packed from the documents in a new order each time."""
-    import numpy as np
-
-    order = np.random.default_rng(seed)
-
-    def stream() -> Iterator[int]:
-        while True:
-            for index in order.permutation(len(documents)):
-                yield from documents[index]
-
-    tokens = stream()
-    while True:
-        yield [list(islice(tokens, length)) for _ in range(batch)]
+# -------------------------------------------------------------------------------------------------------------- tuning
 
 
 def learning_rate_at(step: int, *, steps: int, peak: float) -> float:
@@ -228,9 +121,6 @@ def learning_rate_at(step: int, *, steps: int, peak: float) -> float:
     if step < rising:
         return peak * (step + 1) / rising
     return peak * (steps - step) / (steps - rising + 1)
-
-
-# -------------------------------------------------------------------------------------------------------------- tuning
 
 
 def settings_of(spec: TuneSpec) -> dict[str, Any]:

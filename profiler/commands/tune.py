@@ -61,7 +61,8 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON.")] = False,
 ) -> None:
     """Fine-tune a model by LoRA or in full; the same seed, threads and machine give the same bytes."""
-    from tokprof.models.tuning import TuneSpec, check_tuning, read_texts
+    from tokprof.models.tuning import TuneSpec, check_tuning
+    from tokprof.models.tuning_data import read_texts
 
     if placebo is not None and (control is not None or resume or merge or method is Method.FULL):
         raise InputError("--placebo takes its form from the result it names; leave out --control, --resume, --merge")
