@@ -91,7 +91,7 @@ class StudyReport:
     margin: float  # of equivalence, as a logarithm
     margin_reason: str
     claim_count: int
-    process_count: int
+    process_count: int  # in the claims
     block_count: int
     sample_count: int
     marked_count: int
@@ -225,7 +225,7 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
     """
     plan = study.plan
     table = _table(study)
-    arms, notes = _measured_arms(study, table)
+    arms, left_out, notes = _measured_arms(study, table)
     margin, reason = _margin(study, table, arms)
     raw: list[tuple[int, str, str, Estimate]] = []
     for arm in arms:
@@ -262,7 +262,7 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
         margin=margin,
         margin_reason=reason,
         claim_count=len(claims),
-        process_count=len(np.unique(study.samples.process)),
+        process_count=len(np.setdiff1d(study.samples.process, left_out)),
         block_count=len(table.process),
         sample_count=len(study.samples),
         bytes_per_item=float(np.mean(item_bytes(study)[forced(study).item])),
@@ -286,8 +286,8 @@ def _nothing_beside(study: Study) -> InputError:
     )
 
 
-def _measured_arms(study: Study, table: _Table) -> tuple[list[int], list[Note]]:
-    """Return the arms that were measured beside the base, and what an unfinished study leaves out."""
+def _measured_arms(study: Study, table: _Table) -> tuple[list[int], list[int], list[Note]]:
+    """Return the arms measured beside the base, the processes left out of the claims, and words on what is missing."""
     plan = study.plan
     every = range(len(plan.languages))
     known = {arm for header in study.headers for arm in header.arms}
@@ -298,15 +298,16 @@ def _measured_arms(study: Study, table: _Table) -> tuple[list[int], list[Note]]:
     notes = []
     if absent := [facts.name for arm, facts in enumerate(plan.arms) if arm and arm not in arms]:
         notes.append(Note(code="arms-absent", message=f"not measured yet: {', '.join(absent)}"))
-    if left_out := sorted({process for differences in found.values() for process in differences.left_out}):
-        words = ", ".join(map(str, left_out))
+    left_out = sorted({process for differences in found.values() for process in differences.left_out})
+    if left_out:
+        words = ", ".join(f"process-{process:02d}" for process in left_out)
         notes.append(
             Note(
                 code="incomplete-process",
-                message=f"of process {words} not every language is measured; such a process is left out of the claims",
+                message=f"of {words} not every language is measured; such a process is left out of the claims",
             )
         )
-    return arms, notes
+    return arms, left_out, notes
 
 
 def _margin(study: Study, table: _Table, arms: Sequence[int]) -> tuple[float, str]:
@@ -431,21 +432,37 @@ def sentence(report: StudyReport) -> str:
     again = [c for c in report.comparisons if c.role == ArmRole.AGAIN]
     others = [(c, claim) for c in report.comparisons if c not in again and (claim := _whole(c)) is not None]
     others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
-    parts = []
-    for comparison, claim in others:
-        tokens = (
-            "" if comparison.same_tokens else f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
-        )
-        time = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)} time per byte"
-        parts.append(f"{comparison.arm} takes {time} against the base{tokens}: {claim.verdict}")
+    parts = [_told(comparison, claim) for comparison, claim in others]
     if others and all(comparison.same_tokens for comparison, _ in others):
         parts.append("all read the same tokens, so the tokenizer has no part in it")
     for comparison in again:
         if (claim := _whole(comparison)) is not None:
             noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
             parts.append(f"the machine alone, the base against itself, shows {noise}")
+    if report.marked_count > report.sample_count / 2:
+        parts.append(
+            f"{report.marked_count} of {report.sample_count} samples are marked: the machine was busy or held back, so "
+            "measure again while nothing else runs"
+        )
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _told(comparison: Comparison, claim: Claim) -> str:
+    """Say in words what an arm does to the time of the same text, and with the same tokens to tokens per second."""
+    log, interval = claim.estimate.value, _interval(claim.estimate)
+    if claim.verdict.startswith("effect"):
+        more = "longer" if log > 0 else "less time"
+        told = f"{comparison.arm} takes {abs(np.expm1(log)):.1%} {more} than the base, {interval}"
+        if comparison.same_tokens:
+            told += f", {abs(np.expm1(-log)):.1%} {'fewer' if log > 0 else 'more'} tokens per second"
+    elif claim.verdict.startswith("equivalent"):
+        told = f"{comparison.arm} takes as long as the base, {_percent(log)} {interval}"
+    else:
+        told = f"whether {comparison.arm} takes longer than the base or less cannot be told, {_percent(log)} {interval}"
+    if not comparison.same_tokens:
+        told += f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
+    return f"{told}: {claim.verdict}"
 
 
 def _whole(comparison: Comparison) -> Claim | None:

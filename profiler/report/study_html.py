@@ -11,7 +11,16 @@ from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Comparison, StudyReport
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
-from tokprof.profiler.report.study_text import design_line, interval, margin, percent, scatter_line, what
+from tokprof.profiler.report.study_text import (
+    design_line,
+    interval,
+    margin,
+    percent,
+    scatter_line,
+    told_factors,
+    verdict,
+    what,
+)
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness.
 SEEN, UNSEEN, NEITHER = "#0072B2", "#D55E00", "#5F6368"
@@ -81,7 +90,9 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
             f"waterfall{number}",
             f"Where {comparison.arm} spends it",
             "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time "
-            "model by Shapley's rule. The residual is what the model does not explain.",
+            "model by Shapley's rule: orange adds time, green takes it away. The residual is what the model does not "
+            "explain. These are means of all samples; the claims go by the middle of the blocks, which late samples "
+            "move less.",
         )
     section(
         "languages", "By language", "Each arm against the base in each language, with 95 % intervals over processes."
@@ -92,7 +103,8 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the black "
         "diamond. Verbosity is the language's, fertility the tokenizer's.",
     )
-    section("fertility", "Fertility", "Tokens per lexeme, with 95 % intervals over tasks.", key=sides)
+    words = "Tokens per lexeme of what is read and decoded, with 95 % intervals over tasks."
+    section("fertility", "Fertility", words, key=sides)
     for comparison in report.comparisons:
         arm = html.escape(comparison.arm)
         parts += [
@@ -101,7 +113,7 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         ]
     if report.notes:
         notes = "".join(
-            f"<li class={note.level}>{html.escape(note.message)} <em>{html.escape(note.advice)}</em></li>"
+            f"<li class={note.level}>{html.escape('; '.join(filter(None, (note.message, note.advice))))}</li>"
             for note in report.notes
         )
         parts.append(f"<section><h2>To be read with it</h2><ul>{notes}</ul></section>")
@@ -110,7 +122,13 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
 
 def _claims(report: StudyReport) -> str:
     rows = [
-        (c.arm, what(c), interval(c.estimate), "" if c.p is None else f"{c.p:.2g}", c.verdict)
+        (
+            c.arm,
+            what(c),
+            interval(c.estimate),
+            "" if c.p is None else f"{c.p:.2g}",
+            verdict(c.verdict, c.estimate, report.margin, "claims"),
+        )
         for comparison in report.comparisons
         for c in comparison.claims
     ]
@@ -302,29 +320,21 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
         return None
     bytes_per_item = report.bytes_per_item
     base = report.base_seconds_per_item
-    steps = [(line.factor, 1000 * line.seconds / bytes_per_item) for line in comparison.factors]
+    steps = [(x.factor, 1000 * x.seconds / bytes_per_item) for x in told_factors(comparison) if x.seconds]
     start = 1000 * base / bytes_per_item
     rows = ["base, in all", *(name for name, _ in steps), f"{comparison.arm}, in all"]
-    left, right, colours, texts = [0.0], [start], [TOTAL], [f"{start:.3f} s/KB"]
-    at = start
-    for _, value in steps:
-        left.append(min(at, at + value))
-        right.append(max(at, at + value))
-        colours.append(SLOWER if value > 0 else FASTER)
-        texts.append(f"{value:+.4f} s/KB")
-        at += value
-    left.append(0.0)
-    right.append(at)
-    colours.append(TOTAL)
-    texts.append(f"{at:.3f} s/KB")
-    # A bar from zero would leave nothing to see of a difference of a few per cent.
-    lowest = min(*right, *(x for x in left if x > 0), start)
-    highest = max(right)
-    edge = max(0.0, lowest - max(0.35 * (highest - lowest), 0.005 * highest))
+    ends = [start, *(start + np.cumsum([value for _, value in steps])).tolist()]
+    # A bar from zero would leave nothing to see of a difference of a few per cent; every bar's ends are on the axis.
+    lowest, highest = min(ends), max(ends)
+    edge = lowest - max(0.35 * (highest - lowest), 0.005 * highest)
+    edge = max(0.0, edge) if lowest >= 0 else edge
+    foot = max(0.0, edge)
+    left = [foot, *map(min, ends, ends[1:]), min(foot, ends[-1])]
+    right = [start, *map(max, ends, ends[1:]), max(foot, ends[-1])]
+    colours = [TOTAL, *(SLOWER if value > 0 else FASTER for _, value in steps), TOTAL]
+    texts = [f"{start:.3f} s/KB", *(f"{value:+.4f} s/KB" for _, value in steps), f"{ends[-1]:.3f} s/KB"]
     made = _figure(rows, f"seconds per KB (the axis begins at {edge:.3g})", row_height=24)
-    source = ColumnDataSource(
-        {"row": rows, "left": [max(x, edge) for x in left], "right": right, "colour": colours, "text": texts}
-    )
+    source = ColumnDataSource({"row": rows, "left": left, "right": right, "colour": colours, "text": texts})
     made.hbar(y="row", left="left", right="right", height=0.7, color="colour", source=source)
     made.text(x="right", y="row", text="text", x_offset=6, text_baseline="middle", text_font_size="11px", source=source)
     made.x_range.start = edge
@@ -348,7 +358,6 @@ th, td {{ text-align: left; padding: .25em 1.2em .25em 0; border-bottom: 1px sol
 th {{ color: #5f6368; font-weight: 500; }}
 section {{ overflow-x: auto; }}
 li.warning {{ color: #a04000; }}
-em {{ color: #5f6368; font-style: normal; }}
 </style>
 {bokeh}
 </head><body>

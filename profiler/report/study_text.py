@@ -8,14 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tokprof.profiler.analysis.attribution import Factor
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Claim, Comparison, StudyReport
-from tokprof.profiler.analysis.study_parts import IdentityLine
+from tokprof.profiler.analysis.study_parts import FactorLine, IdentityLine
 from tokprof.profiler.report.text import notes_text, quantity
 from tokprof.profiler.report.timeline_text import print_phase
 from tokprof.profiler.studies import ArmRole, Exposure, Plan
 
 LEDGER_LINES = 6
+UNKNOWN = float(np.log(4))  # a bound beyond it, and the estimate tells nothing
 
 
 def print_study(report: StudyReport, console: Console) -> None:
@@ -43,7 +45,7 @@ def print_study(report: StudyReport, console: Console) -> None:
     for comparison in report.comparisons:
         if comparison.role != ArmRole.AGAIN:
             console.print()
-            console.print(_language_table(comparison))
+            console.print(_language_table(comparison, report.margin))
     if report.natural:
         console.print()
         console.print(_natural_table(report))
@@ -68,23 +70,25 @@ def print_plan(plan: Plan, folder: Path, console: Console, *, expected_s: float,
     for side in Exposure:
         named = [language.name for language in plan.languages if language.exposure is side]
         if named:
-            console.print(Text(f"  {side!s:<12}{len(named)} languages: {', '.join(named)}"))
+            console.print(Text(f"  {side!s:<12}{counted(len(named), 'language')}: {', '.join(named)}"))
+    if len(plan.arms) == 2:
+        console.print(Text("  no other model is named: the base against itself shows the machine's own noise"))
     tasks = len({item.task for item in plan.items})
     where = "one process per arm" if plan.apart else "all arms in each process"
     order = "in another order each time" if plan.apart else "arms in a random order and back"
     console.print(
         Text(
-            f"  {plan.process_count} fresh processes, {where}; {plan.block_count} block(s) per language and process, "
-            f"{order}; {tasks} tasks of {plan.corpus}; seed {plan.seed}"
+            f"  {counted(plan.process_count, 'fresh process')}, {where}; {counted(plan.block_count, 'block')} per "
+            f"language and process, {order}; {counted(tasks, 'task')} of {plan.corpus}; seed {plan.seed}"
         )
     )
-    found = "nothing: one process gives no interval" if detectable is None else f"±{np.expm1(detectable):.2%}"
-    console.print(
-        Text(
-            f"  expected: about {_duration(expected_s)} (a guess until the first cell), finding differences of {found} "
-            "with 80 % power by one claim alone, if this machine is as noisy as the one the defaults come from"
-        )
+    found = (
+        "; one process gives no interval"
+        if detectable is None
+        else f", finding differences of ±{np.expm1(detectable):.2%} with 80 % power by one claim alone, if this "
+        "machine is as noisy as the one the defaults come from"
     )
+    console.print(Text(f"  expected: about {_duration(expected_s)} (a guess until the first cell){found}"))
     console.print()
 
 
@@ -98,6 +102,11 @@ def _duration(seconds: float) -> str:
     )
 
 
+def counted(count: int, thing: str) -> str:
+    """Write how many there are of something: ``1 process``, ``3 processes``."""
+    return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"
+
+
 def percent(log: float, digits: int = 2) -> str:
     """Write a log ratio as a relative difference."""
     return f"{np.expm1(log):+.{digits}%}"
@@ -107,16 +116,23 @@ def interval(estimate: Estimate) -> str:
     """Write an estimate of a log ratio with its interval, as relative differences."""
     if estimate.low is None or estimate.high is None:
         return f"{percent(estimate.value)} (one {estimate.unit}: no interval)"
+    if max(-estimate.low, estimate.high) > UNKNOWN:
+        factor = np.exp(max(-estimate.low, estimate.high))
+        return f"{percent(estimate.value, 0)} (known to a factor of {factor:.1g} only)"
     return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
 
 
 def design_line(report: StudyReport) -> str:
     """Say in one line what was measured how often."""
     marked = f", {report.marked_count} of them marked" if report.marked_count else ""
+    counts = (
+        counted(report.process_count, "process"),
+        counted(report.block_count, "block"),
+        counted(report.sample_count, "sample"),
+    )
     return (
-        f"{report.device} · base {report.base} · {report.process_count} processes, {report.block_count} blocks, "
-        f"{report.sample_count} samples{marked} · equivalence within {margin(report)} ({report.margin_reason})"
-        f" · {report.claim_count} claims, whose verdicts are Holm-corrected"
+        f"{report.device} · base {report.base} · {', '.join(counts)}{marked} · equivalence within {margin(report)} "
+        f"({report.margin_reason}) · {counted(report.claim_count, 'claim')}, whose verdicts are Holm-corrected"
     )
 
 
@@ -152,8 +168,16 @@ def _claim_table(report: StudyReport) -> Table:
         for claim in comparison.claims:
             found = "" if claim.detectable is None else f"±{np.expm1(claim.detectable):.2%}"
             name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
-            table.add_row(name, interval(claim.estimate), found, Text(claim.verdict))
+            words = verdict(claim.verdict, claim.estimate, report.margin, "claims")
+            table.add_row(name, interval(claim.estimate), found, Text(words))
     return table
+
+
+def verdict(word: str, estimate: Estimate, margin: float, family: str) -> str:
+    """Return a verdict; where its interval alone would tell more, with what withholds that: the rest of its family."""
+    low, high = estimate.low, estimate.high
+    alone = low is not None and high is not None and (low > 0 or high < 0 or (low > -margin and high < margin))
+    return f"{word} among all {family}" if alone and word == "inconclusive" else word
 
 
 def what(claim: Claim) -> str:
@@ -161,17 +185,38 @@ def what(claim: Claim) -> str:
     return claim.scope if claim.quantity == "total" else f"{claim.quantity}, {claim.scope}"
 
 
+def told_factors(comparison: Comparison) -> list[FactorLine]:
+    """Return the factors to show; what an adapter adds to a step is a factor of its own, not a cost of steps."""
+    return [x for x in comparison.factors if not (comparison.role == ArmRole.ADAPTER and x.factor == Factor.STEP_COST)]
+
+
 def _factor_table(comparison: Comparison) -> Table:
     title = f"{comparison.arm}: what the difference is due to (Shapley), per excerpt"
     table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
-    for line in comparison.factors:
-        table.add_row(line.factor, f"{line.seconds:+.4f}", interval(line.effect), Text(line.remark, style="dim"))
+    for line in told_factors(comparison):
+        table.add_row(line.factor, f"{line.seconds:+.4f}", _log_share(line.effect), Text(line.remark, style="dim"))
+    seconds = sum(line.seconds for line in comparison.factors)
+    log = sum(line.effect.value for line in comparison.factors)
+    remark = f"of mean times, so {percent(log)}; the claims above go by the middle of the blocks"
+    table.add_row("sum", f"{seconds:+.4f}", f"{log:+.2%}", Text(remark, style="dim"))
     return table
+
+
+def _log_share(effect: Estimate) -> str:
+    """Write a share of a log ratio as it is: shares add up, relative differences would not."""
+    if effect.value == effect.low == effect.high == 0:
+        return "0 exactly"
+    if effect.low is None or effect.high is None:
+        return f"{effect.value:+.2%} (one {effect.unit}: no interval)"
+    if effect.high - effect.low > 2 * UNKNOWN:
+        return f"{effect.value:+.0%} (not known)"
+    return f"{effect.value:+.2%} [{effect.low:+.2%}, {effect.high:+.2%}]"
 
 
 def _rate_table(report: StudyReport) -> Table:
     numbers = ["tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme"]
-    table = _table("decode, side by side", "language", ["arm", *numbers])
+    title = "decode, side by side (tokens and lexemes of what is decoded)"
+    table = _table(title, "language", ["arm", *numbers])
     before = ""
     again = {comparison.arm for comparison in report.comparisons if comparison.role == ArmRole.AGAIN}
     for rate in (rate for rate in report.rates if rate.arm not in again):
@@ -206,11 +251,12 @@ def _identity_table(title: str, lines: Sequence[IdentityLine], *, pooled: bool =
     return table
 
 
-def _language_table(comparison: Comparison) -> Table:
+def _language_table(comparison: Comparison, margin: float) -> Table:
     table = _table(f"{comparison.arm} against the base, by language", "language", ["difference, 95 %"], "")
     for line in comparison.languages:
         name = Text.assemble(f"{line.language} ", (line.exposure, "dim"))
-        table.add_row(name, interval(line.total), Text(line.verdict))
+        words = verdict(line.verdict, line.total, margin, "languages")
+        table.add_row(name, interval(line.total), Text(words))
     return table
 
 
