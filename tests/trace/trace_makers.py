@@ -132,8 +132,8 @@ def identifier(value):
     """Return an identifier of an event's arguments, -1 where there is none."""
     if isinstance(value, str):
         value = int(value) if re.fullmatch(r"-?\d{1,18}", value.strip()) else -1
-    if isinstance(value, Decimal):
-        value = int(value) if value == int(value) else -1
+    if isinstance(value, Decimal):  # written with a point or an exponent: a double, in which 1e-400 is 0
+        value = int(float(value)) if float(value).is_integer() else -1
     return value if type(value) is int and abs(value) < 2**63 else -1
 
 
