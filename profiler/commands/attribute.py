@@ -484,9 +484,9 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
 
 
 def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
-
     from tokprof.profiler.analysis.study import analyze_study
     from tokprof.profiler.analysis.study_parts import clean_timelines
+    from tokprof.profiler.report.study_html import write_study_page
     from tokprof.profiler.report.study_text import print_study
     from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.trace.reader import read_trace
@@ -494,12 +494,6 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}
     traces = {arm: read_trace(file, cache=False) for arm, file in files.items() if file is not None}
     report = analyze_study(study, clean_timelines(study, traces))
-    if as_json:
-        typer.echo(as_text(report))
-    else:
-        print_study(report, open_console())
-    from tokprof.profiler.report.study_html import write_study_page
-
     place = html or study.folder / "report.html"
     page = f"the page      {place}"
     try:
@@ -508,7 +502,10 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
         if html is not None:
             raise
         page = str(error)
-    if not as_json:
+    if as_json:
+        typer.echo(as_text(report))
+    else:
+        print_study(report, open_console())
         typer.echo(f"\n{page}\nevery sample  {study.folder}\nagain         tokprof attribute --from {study.folder}")
 
 

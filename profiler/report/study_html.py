@@ -85,15 +85,13 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         f"equivalence, {margin(report)}: {report.margin_reason}.",
         f"{_claims(report)}<p>{html.escape(scatter_line(report))}</p>",
     )
+    words = (
+        "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time model by "
+        "Shapley's rule: orange adds time, green takes it away. The residual is what the model does not explain. These are "
+        "means of all samples; the claims go by the middle of the blocks, which late samples move less."
+    )
     for number, comparison in enumerate(report.comparisons):
-        section(
-            f"waterfall{number}",
-            f"Where {comparison.arm} spends it",
-            "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time "
-            "model by Shapley's rule: orange adds time, green takes it away. The residual is what the model does not "
-            "explain. These are means of all samples; the claims go by the middle of the blocks, which late samples "
-            "move less.",
-        )
+        section(f"waterfall{number}", f"Where {comparison.arm} spends it", "" if number else words)
     section(
         "languages", "By language", "Each arm against the base in each language, with 95 % intervals over processes."
     )
@@ -126,7 +124,7 @@ def _claims(report: StudyReport) -> str:
             c.arm,
             what(c),
             interval(c.estimate),
-            "" if c.p is None else f"{c.p:.2g}",
+            "" if c.p is None else f"{c.p:.2g}" if c.p >= 1e-4 else "< 0.0001",
             verdict(c.verdict, c.estimate, report.margin, "claims"),
         )
         for comparison in report.comparisons
