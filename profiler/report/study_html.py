@@ -86,9 +86,9 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         f"{_claims(report)}<p>{html.escape(scatter_line(report))}</p>",
     )
     words = (
-        "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time model by "
-        "Shapley's rule: orange adds time, green takes it away. The residual is what the model does not explain. These are "
-        "means of all samples; the claims go by the middle of the blocks, which late samples move less."
+        "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time model "
+        "by Shapley's rule: orange adds time, green takes it away. The residual is what the model does not explain. "
+        "These are means of all samples; the claims go by the middle of the blocks, which late samples move less."
     )
     for number, comparison in enumerate(report.comparisons):
         section(f"waterfall{number}", f"Where {comparison.arm} spends it", "" if number else words)
