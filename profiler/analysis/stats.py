@@ -135,8 +135,8 @@ def process_values(blocks: Sequence[Array], groups: Sequence[Array] | None = Non
     language differ among themselves by more than noise, as with another tokenizer, name items rather than languages:
     of unequal ones Hodges-Lehmann estimates the middle, not the mean.
     """
-    if groups is None:
-        return _each(blocks)
+    if groups is None or len(np.unique(np.concatenate(groups))) == 1:
+        return _each(blocks)  # of a single language nothing has to be taken off: it would be added back
     cells, codes = _cells(blocks, groups)
     present = ~np.isnan(cells)
     others = present.sum(axis=(0, 2)) - present.sum(axis=2)
@@ -466,7 +466,8 @@ def _codes(groups: Sequence[Array]) -> list[Array]:
 def _cells(blocks: Sequence[Array], groups: Sequence[Array]) -> tuple[Array, list[Array]]:
     """Return blocks of shape (processes, groups, blocks), filled up with NaN, and the number of each block's group."""
     codes = _codes(groups)
-    counts = np.array([np.bincount(code, minlength=max(int(c.max()) for c in codes) + 1) for code in codes])
+    group_count = max(int(code.max()) for code in codes) + 1
+    counts = np.array([np.bincount(code, minlength=group_count) for code in codes])
     cells = np.full((*counts.shape, counts.max()), np.nan)
     for process, (own, code) in enumerate(zip(blocks, codes, strict=True)):
         order = np.argsort(code, kind="stable")

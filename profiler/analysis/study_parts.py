@@ -10,6 +10,7 @@ import numpy as np
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import (
     Decoded,
+    Factor,
     ShapleySplit,
     State,
     TimeFit,
@@ -98,9 +99,9 @@ class NaturalLine:
     same_tokens: float | None  # share of answers as long as the base's
 
 
-def forced(study: Study, arm: int | None = None) -> StudySamples:
-    """Return the teacher-forced samples, of one arm or of all."""
-    rows = study.samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED)
+def forced(study: Study, arm: int | None = None, among: Array | bool = True) -> StudySamples:
+    """Return the teacher-forced samples, of one arm or of all; ``among`` is a mask of those in question."""
+    rows = (study.samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED)) & among
     return study.samples.select(rows if arm is None else rows & (study.samples.arm == arm))
 
 
@@ -130,8 +131,8 @@ class _Counts:
 def _counts(study: Study, arm: int, code: int) -> _Counts | None:
     plan = study.plan
     key = plan.languages[code].key
-    own = forced(study, arm)
-    own = own.select(np.array([item.language == key for item in plan.items])[own.item])
+    here = np.array([item.language == key for item in plan.items])
+    own = forced(study, arm, here[study.samples.item])
     if not len(own):
         return None
     facts = [plan.items[i] for i in own.item.tolist()]
@@ -334,12 +335,19 @@ def factors(
         FactorLine(
             factor=name,
             seconds=float(np.mean([effect / count for effect, count in zip(effects, item_counts, strict=True)])),
-            effect=stats.student([float(own[place]) for own in shares], method="Shapley, Student's t over processes"),
+            effect=_effect(name, [float(own[place]) for own in shares]),
             remark=REMARKS[name],
         )
         for place, (name, effects) in enumerate(parts)
     )
     return lines, list(dict.fromkeys(notes))
+
+
+def _effect(factor: str, shares: Sequence[float]) -> Estimate:
+    """Estimate a factor's share from the processes'; of the gap, which one trace of each arm told, without interval."""
+    if factor == Factor.GAP:
+        return stats.student([np.mean(shares)], unit="trace", method="Shapley, of one trace of each arm")
+    return stats.student(shares, method="Shapley, Student's t over processes")
 
 
 def _of_one_form(
@@ -424,7 +432,8 @@ def _clocks(
             level=NoteLevel.INFO,
         )
         return unknown, (1.0, 1.0), [note]
-    slopes = [float(np.clip(-(clock @ times) / moved, 0.0, 1.5)) for times in (prefill, decode)]
+    # Not kept within 0 and 1: each is as uncertain as its process is short, and their mean would be pushed inwards.
+    slopes = [-float(clock @ times) / moved for times in (prefill, decode)]
     means = [float(np.mean(cast(Array, side.sm_clock_mhz))) for side in sides]
     return (means[0], means[1]), (slopes[0], slopes[1]), []
 

@@ -340,18 +340,23 @@ def simulation():
 
 
 def test_planted_effects_are_covered():
-    # 400 experiments: 95 % shows as 92.0 to 98.0 in all but three of a thousand.
+    # 40 experiments: 95 % shows as 82 % or more in all but one of a thousand.
     sim = simulation()
-    result = sim.run(
-        sim.Design(processes=3, languages=12, blocks=1), sim.Noise(), sim.Plant(), 400, np.random.default_rng(3)
-    )
+    design = sim.Design(processes=3, languages=8, tasks=1, blocks=1)
+    result = sim.tables(design, sim.run(design, sim.Noise(), sim.Plant(), 40, (3,)))
     effects = {name: row for name, row in result["effects"].items() if not name.startswith("WRONG")}
-    assert len(effects) > 30
+    covered = {name for name, row in effects.items() if "coverage" in row}
+    assert len(covered) > 50
     for name, row in effects.items():
-        assert 0.91 < row["coverage"] < 0.985, (name, row)
-        assert abs(row["bias"]) < 4.5 * row["bias_error"], (name, row)
-    assert effects["adapter: Shapley adapter"]["truth"] > 0.018
-    assert result["rates"]["false effect: A/A"] < 0.09
-    assert result["rates"]["false equivalence: the difference is the margin"] < 0.09
-    assert result["rates"]["any false effect among 15 claims, Holm"] < 0.09
-    assert result["rates"]["WRONG: any false effect among 15 claims, unadjusted"] > 0.2
+        assert name not in covered or row["coverage"] > 0.8, (name, row)
+        assert abs(row["bias"]) <= 4.5 * row["bias_error"] + 1e-12, (name, row)
+    assert not {f"{arm}: Shapley gap" for arm in ("A/A", "adapter", "tuned")} & covered  # one trace: no interval
+    assert effects["adapter: Shapley adapter"]["truth"] > 0.015
+    assert result["rates"]["false effect: A/A"] < 0.2
+
+
+def test_an_experiment_of_an_unfinished_study_with_arms_apart_is_counted():
+    sim = simulation()
+    design = sim.Design(processes=3, languages=8, tasks=1, blocks=1, unfinished=True, apart=True, on_gpu=False)
+    result = sim.tables(design, sim.run(design, sim.Noise(), sim.Plant(), 1, (3,)))
+    assert result["effects"]["A/A: total, every language"]["estimates"] == 1

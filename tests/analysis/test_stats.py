@@ -208,3 +208,9 @@ def test_intervals_over_processes_and_languages_cover(processes):
         wrong.append(every.low <= 0 <= every.high)
     assert np.all((np.mean(held, axis=0) > 0.925) & (np.mean(held, axis=0) < 0.98)), np.mean(held, axis=0)
     assert np.mean(wrong) < 0.9
+
+
+def test_of_a_single_language_the_values_are_those_of_its_blocks():
+    blocks = list(np.random.default_rng(4).normal(0, 1, (5, 6)))
+    alone = stats.process_values(blocks, [np.full(6, 3)] * 5)
+    assert alone == pytest.approx(stats.process_values(blocks), abs=1e-12)
