@@ -1,37 +1,73 @@
 """Planted effects under the noise of real machines: are the intervals of `tokprof attribute` as good as they say?
 
-Every experiment is made sample by sample, as a study measures it (processes that load their arms afresh, ABBA blocks
-over languages, prefill and decode steps) and goes through the functions that the report uses. Printed per design and
-effect: the bias, the spread, and how often the nominal 95 % interval holds the truth; then the error rates of the
-verdicts, what the minimal detectable effect is worth, and two wrong analyses, which must fail here.
+Every experiment is a study made sample by sample (processes that load their arms afresh, blocks in the tool's order,
+prefill and decode steps, clocks as they were read) that goes through the analysis of the report: what is counted
+is what a user reads. Per design and effect: bias, spread, and how often the nominal 95 % interval holds the truth; then
+the error rates of the verdicts, what the minimal detectable effect is worth, and wrong analyses, which must fail here.
+Effects without an interval, like the parts of the identity, have a bias alone.
 
     python benchmarks/attribution_simulation.py --out benchmarks/results/cpu-2core-amd-epyc/attribution_simulation.json
-    python benchmarks/attribution_simulation.py --components COMPONENTS.json   # {"between_sd": ..., "within_sd": ...}
 
-With --components the noise is scaled so that it has the variance components that a study measured.
+Noise is that of METHOD.md or, in the designs called "measured", scaled until the variance components are those of a
+recorded study (--components: what `tokprof attribute --from STUDY --json` writes). The estimators were chosen while
+looking at seed 20, so what is recorded has another.
 """
 
 import argparse
 import json
+import math
+import multiprocessing
+import os
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import lfilter
 
 from tokprof.profiler.analysis import stats
-from tokprof.profiler.analysis.attribution import State, TimeModel, fit_time_model, shapley
+from tokprof.profiler.analysis.attribution import State, TimeModel, shapley
+from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.record import (
+    DecodeMode,
+    Device,
+    Environment,
+    Mark,
+    ModelFacts,
+    Phase,
+    StepKernels,
+    TimelineDiff,
+    TypicalStep,
+)
+from tokprof.profiler.studies import (
+    Arm,
+    ArmRole,
+    Exposure,
+    Header,
+    Plan,
+    Study,
+    StudyItem,
+    StudyLanguage,
+    StudySamples,
+)
 
 PROCESS_COUNTS = (3, 5, 8, 20)
-LANGUAGES = 24  # the first half unseen, the second seen; 8 + 8 are two thirds of each
+RECORDED = Path(__file__).parent / "results" / "cpu-2core-amd-epyc" / "study" / "report.json"
 MARGIN = float(np.log1p(0.01))
-POINTS = 6  # of a sample's decode steps, each the mean of a sixth of them
-CONTENT_TOKENS = 48
+CONTENT_TOKENS = 16
+TOKENS_PER_LEXEME = 1.2
+TOKENIZER_EFFECT = 0.10  # ln of the tuned arm's tokens to the base's, where it has a tokenizer of its own
 REFERENCE_MHZ = 1400.0
-BASE, AGAIN, TUNED, ADAPTER, OTHER = range(5)
-ARMS = 5
+BASE, AGAIN, ADAPTER, TUNED, CLASSES = range(5)
+ROLES = (ArmRole.BASE, ArmRole.AGAIN, ArmRole.ADAPTER, ArmRole.TUNED, ArmRole.CONTROL)
+NAMES = ("base", "A/A", "adapter", "tuned", "languages differ")
+CHUNK = 5  # experiments of one task of a worker
+ROUND = 50  # experiments of each design before the next round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +76,20 @@ class Noise:
 
     between_sd: float = 0.004  # of a process's difference between two arms
     machine_sd: float = 0.005  # of a process as a whole, which all its arms share
-    clock_sd: float = 0.004  # of an arm's clock in a process, which is measured
+    clock_sd: float = 0.004  # of an arm's clock in a process
+    clock_sample_sd: float = 0.008  # of a sample's clock around it
+    clock_reading_sd: float = 0.001  # of the reading
+    gap_sd: float = 0.01  # of an arm's host gap in a process
+    gap_trace_sd: float = 0.02  # of the gap as the one trace of an arm shows it
     drift_sd: float = 0.010  # stationary first-order autoregression from sample to sample
     drift_correlation: float = 0.95
     trend_sd: float = 0.010  # linear, from a process's start to its end
     sample_sd: float = 0.012
-    point_sd: float = 0.015  # of decode steps around their sample
+    step_sd: float = 0.030  # of decode steps around their sample
     outlier_share: float = 0.02  # of samples, which only ever take longer
     outlier_mean: float = 0.15
-    point_outlier_share: float = 0.01
-    point_outlier_mean: float = 0.30
+    step_outlier_share: float = 0.01
+    step_outlier_mean: float = 0.30
     language_sd: float = 0.006  # of languages' own true effects around that of their class
 
     def scaled(self, between, within):
@@ -59,7 +99,7 @@ class Noise:
 
 
 BETWEEN = ("between_sd", "clock_sd")
-WITHIN = ("drift_sd", "trend_sd", "sample_sd", "point_sd", "outlier_mean", "point_outlier_mean")
+WITHIN = ("drift_sd", "trend_sd", "sample_sd", "step_sd", "outlier_mean", "step_outlier_mean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +108,8 @@ class Plant:
 
     base: TimeModel = TimeModel(  # noqa: RUF009  (frozen)
         prefill_s=0.010,
-        prefill_token_s=0.003,
-        prefill_token2_s=1e-6,
+        prefill_token_s=0.001,
+        prefill_token2_s=3e-7,
         step_s=0.030,
         context_s=8e-6,
         gap_s=0.001,
@@ -81,8 +121,8 @@ class Plant:
     adapter_s: float = 0.0009
     class_effect: tuple[float, float] = (0.015, 0.005)  # ln, unseen and seen languages
 
-    def models(self):
-        b = self.base
+    def models(self, on_gpu):
+        b = self.base if on_gpu else replace(self.base, gap_s=None, clock_mhz=None, reference_clock_mhz=None)
         tuned = replace(
             b,
             prefill_s=b.prefill_s * 1.01,
@@ -91,372 +131,667 @@ class Plant:
             step_s=b.step_s * 1.012,
             context_s=b.context_s * 1.05,
         )
+        if on_gpu:
+            tuned = replace(tuned, gap_s=0.0013, clock_mhz=1370.0)
         adapter = replace(b, prefill_token_s=b.prefill_token_s * 1.02, adapter_s=self.adapter_s)
-        other = replace(tuned, gap_s=0.0013, clock_mhz=1370.0)
-        return [b, b, tuned, adapter, other]
+        return [b, b, adapter, tuned, b]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """A study's shape. Items, their tokens and the languages are the same in all experiments."""
+    """The shape of a study. Its items, their tokens and its order are drawn anew in every experiment."""
 
     processes: int
+    languages: int = 16  # one half unseen, the other seen
+    tasks: int = 2  # per language; with as many blocks every process measures the same items
     blocks: int = 2  # per language and process
-    languages: int = LANGUAGES
+    on_gpu: bool = True  # clocks are read and host gaps known; the tuned arm has a tokenizer of its own
+    unfinished: bool = False  # the last process was interrupted; one arm's, if arms have processes of their own
+    apart: bool = False
 
-    def tokens(self):
-        """Return language, N_in and N_out of each block's item, the latter two of shape (arms, items)."""
-        rng = np.random.default_rng(7)
-        language = np.repeat(np.arange(self.languages), self.blocks)
+    def items(self, rng):
+        """Return each item's language, and N_in and N_out of shape (arms, items)."""
+        language = np.repeat(np.arange(self.languages), self.tasks)
         n_in = np.round(np.exp(rng.uniform(np.log(60), np.log(480), len(language))))
         n_out = np.full(len(language), float(CONTENT_TOKENS))
-        more = np.exp(rng.normal(0.10, 0.05, (2, len(language))))
-        own_in, own_out = np.round(n_in * more[0]), np.round(n_out * more[1])
-        return language, np.stack([n_in] * 4 + [own_in]), np.stack([n_out] * 4 + [own_out])
+        counts = np.stack([[n_in, n_out]] * len(ROLES), axis=1)
+        if self.on_gpu:
+            more = np.exp(rng.normal(TOKENIZER_EFFECT, 0.05, (2, len(language))))
+            counts[:, TUNED] = np.round(counts[:, TUNED] * more)
+        return language, *counts
+
+    def plan(self, language, n_in, n_out, rng):
+        lexemes = np.exp(rng.normal(0, 0.1, len(language))) / TOKENS_PER_LEXEME
+        return Plan(
+            arms=tuple(Arm(name=name, role=role, model="m") for name, role in zip(NAMES, ROLES, strict=True)),
+            languages=tuple(
+                StudyLanguage(key=f"l{k}", name=f"L{k}", exposure=exposure, evidence="planted")
+                for k in range(self.languages)
+                for exposure in [Exposure.UNSEEN if self.unseen(k) else Exposure.SEEN]
+            ),
+            items=tuple(
+                StudyItem(
+                    language=f"l{k}",
+                    task=f"t{number % self.tasks}",
+                    prompt="x" * int(3 * n_in[BASE, number]),
+                    content="y" * int(3 * n_out[BASE, number]),
+                    share=0.1,
+                    prompt_lexeme_count=round(n_in[BASE, number] * lexemes[number]),
+                    content_lexeme_count=round(n_out[BASE, number] * lexemes[number]),
+                )
+                for number, k in enumerate(language.tolist())
+            ),
+            corpus="planted",
+            corpus_digest="",
+            lexer="none",
+            process_count=self.processes,
+            block_count=self.blocks,
+            margin=0.01,
+            seed=int(rng.integers(1 << 31)),
+            apart=self.apart,
+        )
+
+    def unseen(self, language):
+        return language < self.languages // 2
+
+    def measured(self, plan, rng):
+        """Return the units of the schedule with the blocks that were finished."""
+        whole = list(units(plan))
+        if self.unfinished and self.apart:
+            return whole[:-1]
+        if self.unfinished:
+            last = whole[-1]
+            whole[-1] = replace(last, blocks=last.blocks[: int(rng.integers(1, len(last.blocks)))])
+        return whole
 
 
-def simulate(design, noise, plant, experiments, rng):
-    """Return prefill times (E, P, arms, items, 2), step times (..., 2, points), their contexts, gaps and clocks."""
-    _, n_in, n_out = design.tokens()
-    items, shape = n_in.shape[1], (experiments, design.processes)
-    # Each block runs the arms in a random order and back; blocks in a random order of items.
-    order = rng.random((*shape, items, ARMS)).argsort(axis=-1)
-    turn = rng.random((*shape, items)).argsort(axis=-1)
-    place = order.argsort(axis=-1)  # of an arm in its block
-    there, back = turn[..., None] * 2 * ARMS + place, turn[..., None] * 2 * ARMS + 2 * ARMS - 1 - place
-    when = np.stack([there, back], axis=-1).transpose(0, 1, 3, 2, 4)  # E, P, arms, items, 2
-    samples = 2 * ARMS * items
-    series = autoregression(noise, (*shape, samples), rng)
-    series += rng.normal(0, noise.trend_sd, (*shape, 1)) * np.linspace(-1, 1, samples)
-    late = rng.random(series.shape) < noise.outlier_share
-    series += rng.normal(0, noise.sample_sd, series.shape) + late * rng.exponential(noise.outlier_mean, series.shape)
-    series += rng.normal(0, noise.machine_sd, (*shape, 1))
-    log = np.take_along_axis(series, when.reshape(*shape, -1), axis=-1).reshape(when.shape)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Truth:
+    """What was planted: ln of times of shape (arms, items), each item's language and each language's own effect."""
+
+    language: np.ndarray
+    n_in: np.ndarray
+    n_out: np.ndarray
+    models: list[TimeModel]
+    logs: dict[str, np.ndarray]
+    own: np.ndarray
+
+    def difference(self, quantity, arm, rows=slice(None)):
+        return float((self.logs[quantity][arm] - self.logs[quantity][BASE])[rows].mean())
+
+
+def experiment(design, noise, plant, rng):
+    """Make one study; return it, what each arm's trace shows of the host's gaps, and the truth."""
+    language, n_in, n_out = design.items(rng)
+    plan = design.plan(language, n_in, n_out, rng)
+    models = plant.models(design.on_gpu)
+    unseen = design.unseen(np.arange(design.languages))
+    own = np.where(unseen, *plant.class_effect) + rng.normal(0, noise.language_sd, design.languages)
+    truth = planted(language, n_in, n_out, models, own)
+    rows = [
+        (number, unit.process, block.index, position, block.item, arm)
+        for number, unit in enumerate(design.measured(plan, rng))
+        for block in unit.blocks
+        for position, arm in enumerate(block.order)
+    ]
+    unit, process, block, position, item, arm = np.array(rows).T
+    shape = (unit.max() + 1, len(ROLES))
+    late = rng.random(len(unit)) < noise.outlier_share
+    log = rng.normal(0, noise.sample_sd, len(unit)) + late * rng.exponential(noise.outlier_mean, len(unit))
+    log += rng.normal(0, noise.machine_sd, shape[0])[unit]
+    for number, count in enumerate(np.bincount(unit)):
+        trend = rng.normal(0, noise.trend_sd) * np.linspace(-1, 1, count)
+        log[unit == number] += trend + autoregression(noise, count, rng)
+    log += np.where(arm == CLASSES, own[language[item]], 0.0)
     # What a process does to an arm: mostly to all of its costs alike, partly to each.
     each = noise.between_sd / np.sqrt(2)
-    common = rng.normal(0, each * 0.8, (*shape, ARMS, 1))
-    own = common + rng.normal(0, each * 0.6, (*shape, ARMS, 3))
-    models = plant.models()
-    clock = np.array([m.clock_mhz for m in models]) * np.exp(rng.normal(0, noise.clock_sd, (*shape, ARMS)))
-    gap = np.array([m.gap_s for m in models]) * np.exp(rng.normal(0, 0.01, (*shape, ARMS)))
-    steps = n_out - 1
-    context = n_in[..., None] + 0.5 + steps[..., None] * (np.arange(POINTS) + 0.5) / POINTS
-    prefill, step = np.empty(when.shape), np.empty((*when.shape, POINTS))
+    costs = np.exp(rng.normal(0, each * 0.8, (*shape, 1)) + rng.normal(0, each * 0.6, (*shape, 3)))[unit, arm]
+    speed, clock, gaps = np.ones(len(unit)), None, np.zeros(shape)
+    if design.on_gpu:
+        clock = np.array([m.clock_mhz for m in models])[arm]
+        clock *= np.exp(
+            rng.normal(0, noise.clock_sd, shape)[unit, arm] + rng.normal(0, noise.clock_sample_sd, len(unit))
+        )
+        speed = REFERENCE_MHZ / clock
+        clock = clock * np.exp(rng.normal(0, noise.clock_reading_sd, len(unit)))
+        gaps = np.array([m.gap_s for m in models]) * np.exp(rng.normal(0, noise.gap_sd, shape))
+    base = models[BASE]
+
+    def cost(name):
+        return np.array([getattr(m, name) or 0.0 for m in models])[arm]
+
+    n, steps = n_in[arm, item], (n_out[arm, item] - 1).astype(int)
+    prefill = (cost("prefill_s") + cost("prefill_token_s") * n + cost("prefill_token2_s") * n**2) * costs[:, 0]
+    prefill = (prefill * speed**base.prefill_elasticity + gaps[unit, arm]) * np.exp(log)
+    here = np.arange(steps.max()) < steps[:, None]
+    context = n[:, None] + 1 + np.arange(steps.max())
+    step = ((cost("step_s") + cost("adapter_s")) * costs[:, 1])[:, None] + (cost("context_s") * costs[:, 2])[
+        :, None
+    ] * context
+    scatter = rng.normal(0, noise.step_sd, step.shape)
+    scatter += (rng.random(step.shape) < noise.step_outlier_share) * rng.exponential(
+        noise.step_outlier_mean, step.shape
+    )
+    step = step * (speed**base.decode_elasticity)[:, None] + gaps[unit, arm][:, None]
+    step = np.round(1e9 * step * np.exp(log[:, None] + scatter)).astype(np.int64)
+    decode = (step * here).sum(axis=1)
+    samples = StudySamples(
+        process=process,
+        session=np.zeros_like(unit),
+        block=block,
+        position=position,
+        mode=np.full(len(unit), list(DecodeMode).index(DecodeMode.TEACHER_FORCED)),
+        item=item,
+        arm=arm,
+        prompt_token_count=n,
+        token_count=steps + 1,
+        start_ns=np.arange(len(unit)),
+        prefill_ns=np.round(1e9 * prefill),
+        decode_ns=decode,
+        issue_ns=decode,
+        step_start=np.cumsum(steps) - steps,
+        step_count=steps,
+        ended=np.zeros_like(unit),
+        mark=late * int(Mark.CONTAMINATED),
+        sm_clock_mhz=clock,
+    )
+    study = Study(
+        folder=Path("study"),
+        plan=plan,
+        headers=(header(design, n_in, n_out),),
+        samples=samples,
+        step_ns=step[here],
+        finished_block_count=len(unit),
+        planned_block_count=len(unit),
+    )
+    traces = {}
+    if design.on_gpu:
+        shown = gaps[0] * np.exp(rng.normal(0, noise.gap_trace_sd, len(ROLES)))
+        walls = [float(np.median(step[here & (arm == k)[:, None]])) for k in range(len(ROLES))]
+        typical = [typical_step([wall - 1e9 * gap], [1e9 * gap]) for wall, gap in zip(walls, shown, strict=True)]
+        traces = {
+            k: TimelineDiff(a_name="base", b_name=NAMES[k], phases=(compare_steps(typical[BASE], typical[k]),))
+            for k in range(1, len(ROLES))
+        }
+    return study, traces, truth
+
+
+def planted(language, n_in, n_out, models, own):
+    prefill, total = [], []
     for arm, m in enumerate(models):
-        speed = REFERENCE_MHZ / clock[:, :, arm, None]
-        costs = np.exp(own[:, :, arm, :, None])
-        cost = m.prefill_s + m.prefill_token_s * n_in[arm] + m.prefill_token2_s * n_in[arm] ** 2
-        true = cost * costs[:, :, 0] * speed**m.prefill_elasticity + gap[:, :, arm, None]
-        prefill[:, :, arm] = true[..., None] * np.exp(log[:, :, arm])
-        cost = (m.step_s + (m.adapter_s or 0.0)) * costs[:, :, 1, :, None] + m.context_s * context[arm] * costs[
-            :, :, 2, :, None
-        ]
-        true = cost * speed[..., None] ** m.decode_elasticity + gap[:, :, arm, None, None]
-        scatter = rng.normal(0, noise.point_sd, step[:, :, arm].shape)
-        late = rng.random(scatter.shape) < noise.point_outlier_share
-        scatter += late * rng.exponential(noise.point_outlier_mean, scatter.shape)
-        step[:, :, arm] = true[..., None, :] * np.exp(scatter + log[:, :, arm, ..., None])
-    return prefill, step, context, gap, clock
+        more = np.exp(own[language]) if arm == CLASSES else 1.0
+        prefill.append((m.prefill_time(n_in[arm]) + (m.gap_s or 0.0)) * more)
+        total.append(m.time(n_in[arm], n_out[arm]) * more)
+    times = {"total": np.array(total), "prefill": np.array(prefill), "decode": np.array(total) - np.array(prefill)}
+    logs = {name: np.log(values) for name, values in times.items()}
+    return Truth(language=language, n_in=n_in, n_out=n_out, models=models, logs=logs, own=own)
 
 
-def autoregression(noise, shape, rng):
+def autoregression(noise, count, rng):
+    """Return a stationary series of first order."""
     rho = noise.drift_correlation
-    shock = rng.normal(0, noise.drift_sd, shape)
-    shock[..., 1:] *= np.sqrt(1 - rho**2)
-    for i in range(1, shape[-1]):
-        shock[..., i] += rho * shock[..., i - 1]
-    return shock
+    shock = rng.normal(0, noise.drift_sd, count)
+    shock[1:] *= np.sqrt(1 - rho**2)
+    return lfilter([1.0], [1.0, -rho], shock)
 
 
+def header(design, n_in, n_out):
+    model = ModelFacts(
+        name="m",
+        architecture="llama",
+        source="zoo",
+        weights="real",
+        weights_digest="w",
+        config_digest="c",
+        tokenizer_digest="t",
+        parameter_count=1,
+        vocabulary_count=64,
+        context_token_count=4096,
+        dtype="float32",
+        attention="sdpa",
+        weight_bytes_per_token=1,
+        kv_bytes_per_token=1,
+    )
+    kind = "cuda" if design.on_gpu else "cpu"
+    machine = Environment(
+        device=Device(kind=kind, name="simulated"),
+        system="Linux",
+        cpu="simulated",
+        cpu_count=2,
+        memory_bytes=None,
+        python="3",
+        libraries=(),
+    )
+    other = replace(model, tokenizer_digest="own") if design.on_gpu else model
+    return Header(
+        process=0,
+        session=0,
+        arms=tuple(range(len(ROLES))),
+        environment=machine,
+        models=tuple(other if arm == TUNED else model for arm in range(len(ROLES))),
+        prompt_token_counts=tuple(tuple(own.astype(int).tolist()) for own in n_in),
+        content_token_counts=tuple(tuple(own.astype(int).tolist()) for own in n_out),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- what is counted
+
+
+@dataclass(slots=True)
 class Tally:
-    """Estimates of effects beside their truths."""
+    """Estimates of effects beside their truths, and how often something happened."""
 
-    def __init__(self):
-        self.value, self.truth, self.held, self.held90, self.error = (defaultdict(list) for _ in range(5))
+    rows: dict = field(default_factory=lambda: defaultdict(list))  # value, truth, then error and both intervals or NaN
+    seen: dict = field(default_factory=lambda: defaultdict(list))
+    kept: dict = field(default_factory=lambda: defaultdict(list))
 
     def add(self, name, estimate, truth):
+        if estimate.error is None:
+            self.point(name, estimate.value, truth)
+            return
         wide, narrow = estimate.at(0.95), estimate.at(0.90)
-        self.value[name].append(estimate.value)
-        self.truth[name].append(truth)
-        self.held[name].append(wide.low <= truth <= wide.high)
-        self.held90[name].append(narrow.low <= truth <= narrow.high)
-        self.error[name].append(estimate.error)
+        self.rows[name].append((estimate.value, truth, estimate.error, wide.low, wide.high, narrow.low, narrow.high))
 
-    def table(self):
+    def point(self, name, value, truth):
+        self.rows[name].append((value, truth, *[math.nan] * 5))
+
+    def happened(self, name, did):
+        self.seen[name].append(bool(did))
+
+    def join(self, other):
+        for mine, more in ((self.rows, other.rows), (self.seen, other.seen), (self.kept, other.kept)):
+            for name, values in more.items():
+                mine[name] += values
+
+    def effects(self):
         rows = {}
-        for name, values in self.value.items():
-            difference = np.array(values) - np.array(self.truth[name])
+        for name, values in self.rows.items():
+            value, truth, error, *intervals = np.array(values).T
+            if name.endswith(POPULATION):  # the languages measured are a sample: the truth is that of all
+                truth = np.full_like(truth, truth.mean())
+            difference = value - truth
             rows[name] = {
-                "truth": float(np.mean(self.truth[name])),
+                "truth": float(truth.mean()),
                 "bias": float(difference.mean()),
                 "bias_error": float(difference.std() / np.sqrt(len(difference))),
                 "sd": float(difference.std()),
-                "mean_error": float(np.mean(self.error[name])),
-                "coverage": float(np.mean(self.held[name])),
-                "coverage90": float(np.mean(self.held90[name])),
+                "estimates": len(difference),
             }
+            known = np.isfinite(error)
+            if known.any():
+                low, high, low90, high90 = (bound[known] for bound in intervals)
+                at = truth[known]
+                rows[name] |= {
+                    "mean_error": float(error[known].mean()),
+                    "coverage": float(np.mean((low <= at) & (at <= high))),
+                    "coverage90": float(np.mean((low90 <= at) & (at <= high90))),
+                }
         return rows
 
-
-class Rates:
-    """How often something happened."""
-
-    def __init__(self):
-        self.seen = defaultdict(list)
-
-    def add(self, name, happened):
-        self.seen[name].append(bool(happened))
-
-    def table(self):
+    def rates(self):
         return {name: float(np.mean(values)) for name, values in self.seen.items()}
 
 
-def true_times(design, plant):
-    """Return each arm's noise-free prefill and decode times (without and with what a step's gap is), per item."""
-    _, n_in, n_out = design.tokens()
-    prefill, total = [], []
-    for arm, m in enumerate(plant.models()):
-        prefill.append(m.prefill_time(n_in[arm]) + m.gap_s)
-        total.append(m.time(n_in[arm], n_out[arm]))
-    prefill, total = np.array(prefill), np.array(total)
-    return {"total": total, "prefill": prefill, "decode": total - prefill, "step": (total - prefill) / (n_out - 1)}
+POPULATION = (f"total, {Exposure.SEEN}", f"total, {Exposure.UNSEEN}")
 
 
-def log_times(design, prefill, step):
-    """Return mean logs of the two samples of each block, shape (E, P, arms, items), as the report takes them."""
-    steps = design.tokens()[2] - 1
-    mean = step.mean(axis=-1)
-    decode = mean * steps[..., None]
-    times = {"total": prefill + decode, "prefill": prefill, "decode": decode, "step": mean}
-    return {name: np.log(values).mean(axis=-1) for name, values in times.items()}
+def one_experiment(tally, design, noise, plant, rng):
+    study, traces, truth = experiment(design, noise, plant, rng)
+    report = analyze_study(study, traces)
+    comparisons = {c.arm: c for c in report.comparisons}
+    for arm in range(1, len(ROLES)):
+        comparison = comparisons[NAMES[arm]]
+        for claim in comparison.claims:
+            expected = truth.difference(claim.quantity, arm)
+            if arm == CLASSES and claim.scope != EVERY:
+                unseen, seen = plant.class_effect
+                expected = {"unseen": unseen, "seen": seen, DIFFERENCE: unseen - seen}[claim.scope]
+            elif claim.scope == DIFFERENCE:
+                expected = 0.0
+            tally.add(f"{NAMES[arm]}: {claim.quantity}, {claim.scope}", claim.estimate, expected)
+        if not design.apart:
+            tally.happened("claims about classes of languages are made", len(comparison.claims) == 6)
+        for line in comparison.languages:
+            rows = truth.language == int(line.language[1:])
+            for quantity in ("total", "prefill", "decode"):
+                expected = truth.difference(quantity, arm, rows)
+                tally.add(f"{NAMES[arm]}: {quantity}, one language", getattr(line, quantity), expected)
+        factors(tally, comparison, truth, arm)
+        identity(tally, comparison.identity, truth, arm)
+    identity(tally, report.language_identity, truth, BASE)
+    for line in report.fertility:
+        expected = np.log(TOKENS_PER_LEXEME) + (TOKENIZER_EFFECT if line.arm == NAMES[TUNED] else 0.0)
+        tally.add(f"{line.arm}: fertility, one language", line.tokens_per_lexeme, expected)
+    verdicts(tally, report, comparisons, truth)
+    if not design.apart:
+        wrong(tally, study, truth, plant, design)
 
 
-COMPARED = {
-    "tuned": (BASE, TUNED),
-    "A/A": (BASE, AGAIN),
-    "adapter": (BASE, ADAPTER),
-    "other tokenizer": (BASE, OTHER),
-}
+def factors(tally, comparison, truth, arm):
+    """Count the Shapley factors; where only languages differ there is no true model of the time to compare with."""
+    if arm == CLASSES:
+        return
+    tally.happened(f"{NAMES[arm]}: factors are told", comparison.factors)
+    models = [truth.models[BASE], truth.models[arm]]
+    if "clock" not in {line.factor for line in comparison.factors}:
+        models = [at_its_clock(model) for model in models]
+    states = [
+        State(model=m, n_in=truth.n_in[k], n_out=truth.n_out[k]) for m, k in zip(models, (BASE, arm), strict=True)
+    ]
+    split = shapley(*states).summed()
+    expected = dict(zip(map(str, split.factors), split.log_shares().tolist(), strict=True))
+    for line in comparison.factors:
+        planted = expected.get(line.factor, 0.0)
+        if line.effect.value == planted == 0.0 == line.effect.error:
+            continue  # what is the same in both states has no effect, exactly
+        tally.add(f"{NAMES[arm]}: Shapley {line.factor}", line.effect, planted)
 
 
-def run(design, noise, plant, experiments, rng):
-    """Simulate and analyse; return the tables of effects and of rates."""
-    tally, rates = Tally(), Rates()
-    language = design.tokens()[0]
-    truth = {name: np.log(values) for name, values in true_times(design, plant).items()}
-    found_components, values = [], []
-    chunk = max(1, 240 // design.processes)
-    done = 0
-    while done < experiments:
-        count = min(chunk, experiments - done)
-        prefill, step, context, gap, clock = simulate(design, noise, plant, count, rng)
-        logs = log_times(design, prefill, step)
-        decomposition(tally, design, plant, prefill, step, context, gap, clock)
-        for e in range(count):
-            again = ratios(tally, {name: own[e] for name, own in logs.items()}, truth, language)
-            languages_as_units(tally, rates, logs["total"][e], noise, plant, language, rng)
-            blocks = logs["total"][e, :, AGAIN] - logs["total"][e, :, BASE]
-            components, estimate = verdicts(rates, blocks, again, values[-1:], language)
-            found_components.append(components)
-            values.append(estimate)
-            # Arms in processes of their own: the tuned of this experiment, the base of the next one's processes.
-            other = logs["total"][(e + 1) % count, :, BASE].mean(axis=-1)
-            if count > 1:
-                tally.add(
-                    "tuned, arms apart: total",
-                    stats.welch(logs["total"][e, :, TUNED].mean(axis=-1), other),
-                    (truth["total"][TUNED] - truth["total"][BASE]).mean(),
-                )
-        done += count
-    # One study's own figure scatters as its sd does; here it is made of the mean components of all studies.
-    components = stats.VarianceComponents(
-        between_sd=float(np.sqrt(np.mean([c.between_sd**2 for c in found_components]))),
-        within_sd=float(np.sqrt(np.mean([c.within_sd**2 for c in found_components]))),
-        process_count=design.processes,
-        block_count=len(language),
-    )
-    predicted = components.detectable_effect(design.processes, len(language))
-    found = [stats.p_value(replace(own, value=own.value + predicted)) <= stats.ALPHA for own in values]
-    more = {"power at the predicted minimal detectable effect": float(np.mean(found))}
-    return {
-        "effects": tally.table(),
-        "rates": rates.table() | more,
-        "minimal_detectable_effect": predicted,
-        "between_sd": components.between_sd,
-        "within_sd": components.within_sd,
+def at_its_clock(model):
+    """Return the model with its costs at the clock it runs at: what is told where the clock is no factor of its own."""
+    if model.clock_mhz is None:
+        return model
+    slow = model.reference_clock_mhz / model.clock_mhz
+    prefill, decode = slow**model.prefill_elasticity, slow**model.decode_elasticity
+    factors = dict.fromkeys(("prefill_s", "prefill_token_s", "prefill_token2_s"), prefill)
+    factors |= dict.fromkeys(("step_s", "context_s", "adapter_s"), decode)
+    costs = {
+        name: getattr(model, name) * factor for name, factor in factors.items() if getattr(model, name) is not None
     }
+    return replace(model, clock_mhz=None, reference_clock_mhz=None, **costs)
 
 
-def ratios(tally, logs, truth, language):
-    """The total, prefill, decode and per-step differences of each arm, the process as the unit; return those of A/A."""
-    groups = [language] * len(logs["total"])
-    again = []
-    for name, (a, b) in COMPARED.items():
-        for quantity in ("total", "decode", "step" if name == "other tokenizer" else "prefill"):
-            estimate = stats.over_processes(list(logs[quantity][:, b] - logs[quantity][:, a]), groups)
-            tally.add(f"{name}: {quantity}", estimate, (truth[quantity][b] - truth[quantity][a]).mean())
-            again += [estimate] if name == "A/A" else []
-    one = logs["total"][:, TUNED] - logs["total"][:, BASE]
-    here = language == 0
-    expected = (truth["total"][TUNED] - truth["total"][BASE])[here].mean()
-    tally.add("tuned: total in one language", stats.over_processes(list(one[:, here])), expected)
-    everything = one.ravel()
-    expected = (truth["total"][TUNED] - truth["total"][BASE]).mean()
-    tally.add("WRONG: tuned: total, blocks as units", stats.student(everything, unit="block"), expected)
-    return again
+def identity(tally, lines, truth, arm):
+    """Count the parts of the exact identity, means over the languages; against the pivot where the arm is the base."""
+    tokens, steps = truth.n_out, truth.n_out - 1
+    seconds = np.exp(truth.logs["decode"])
+
+    def summed(values, k, language):
+        return values[k, truth.language == language].sum()
+
+    parts = defaultdict(list)
+    for line in lines:
+        here = int(line.language[1:])
+        (a, b) = ((BASE, 0), (BASE, here)) if arm == BASE else ((BASE, here), (arm, here))
+        for name, (above, below) in {"steps": (steps, tokens), "step_cost": (seconds, steps)}.items():
+            change = np.log(summed(above, *b) / summed(below, *b)) - np.log(summed(above, *a) / summed(below, *a))
+            parts[name].append((getattr(line, name), change))
+        if arm != BASE:
+            parts["verbosity"].append((line.verbosity, 0.0))
+            parts["fertility"].append((line.fertility, np.log(summed(tokens, *b) / summed(tokens, *a))))
+    for name, pairs in parts.items():
+        value, expected = np.mean(pairs, axis=0)
+        against = "the pivot" if arm == BASE else "the base"
+        tally.point(f"{NAMES[arm]}: identity against {against}, {name.replace('_', ' ')}", value, expected)
 
 
-def languages_as_units(tally, rates, logs, noise, plant, language, rng):
-    """Claims about classes of languages, which are a sample: each has an effect of its own around that of its class."""
-    count = language.max() + 1
-    unseen = np.arange(count) < count // 2
-    own = np.where(unseen, *plant.class_effect) + rng.normal(0, noise.language_sd, count)
-    blocks = logs[:, AGAIN] - logs[:, BASE] + own[language]
-    by_language = stats.hodges_lehmann(blocks.reshape(len(blocks), count, -1))  # languages follow each other
-    expected = plant.class_effect[0] - plant.class_effect[1]
-    for size in (count // 3, count // 2):
-        a, b = by_language[:, :size], by_language[:, count // 2 : count // 2 + size]
-        estimate = stats.difference_in_differences(a.mean(axis=0), b.mean(axis=0))
-        tally.add(f"unseen less seen, {size}+{size} languages", estimate, expected)
-        tally.add(f"unseen languages, {size}", stats.over_languages(a), plant.class_effect[0])
-    a, b = blocks[:, unseen[language]].ravel(), blocks[:, ~unseen[language]].ravel()
-    tally.add("WRONG: unseen less seen, items as units", stats.welch(a, b, unit="item"), expected)
-    # Without any difference of the classes: a false effect?
-    null = own - np.where(unseen, *plant.class_effect)
-    values = (by_language - own + null).mean(axis=0)
-    p = stats.p_value(stats.difference_in_differences(values[unseen], values[~unseen]))
-    rates.add("false effect: unseen less seen", p <= stats.ALPHA)
-
-
-def verdicts(rates, blocks, again, before, language):
-    """The errors of tests and verdicts, where nothing differs and where just the margin does.
-
-    ``blocks`` and ``again`` are A/A's, ``before`` the same estimate of another experiment.
-    """
-    estimate = again[0]
-    rates.add("false effect: A/A", stats.p_value(estimate) <= stats.ALPHA)
-    rates.add("equivalent: A/A within 1 %", stats.tost(estimate, MARGIN) <= stats.ALPHA)
+def verdicts(tally, report, comparisons, truth):
+    """The errors of tests and verdicts, where nothing differs and where just the margin does."""
+    again, tuned = comparisons[NAMES[AGAIN]], comparisons[NAMES[TUNED]]
+    estimate = again.claims[0].estimate
+    tally.kept["again"].append(estimate)
+    if again.components is not None:
+        tally.kept["components"].append((again.components.between_sd, again.components.within_sd))
+        tally.kept["blocks"].append(again.components.block_count)
+    tally.happened("false effect: A/A", stats.p_value(estimate) <= stats.ALPHA)
+    tally.happened("equivalent: A/A within 1 %", stats.tost(estimate, MARGIN) <= stats.ALPHA)
     at = replace(estimate, value=estimate.value + MARGIN)
-    rates.add("false equivalence: the difference is the margin", stats.tost(at, MARGIN) <= stats.ALPHA)
+    tally.happened("false equivalence: the difference is the margin", stats.tost(at, MARGIN) <= stats.ALPHA)
     # The report takes the margin that was asked for or what A/A shows; another arm differs by the margin taken.
-    margin = max(MARGIN, stats.equivalence_margin(estimate))
-    for other in before:
-        at = replace(other, value=other.value + margin)
-        rates.add("false equivalence: the difference is A/A's margin", stats.tost(at, margin) <= stats.ALPHA)
-    # The claims of one report, all of them null: every language, and the three quantities over all.
-    claims = [stats.over_processes(list(blocks[:, language == k])) for k in range(language.max() + 1)] + again
-    p = [stats.p_value(claim) for claim in claims]
-    rates.add(f"any false effect among {len(claims)} claims, Holm", min(stats.holm(p)) <= stats.ALPHA)
-    rates.add(f"WRONG: any false effect among {len(claims)} claims, unadjusted", min(p) <= stats.ALPHA)
+    other = tuned.claims[0].estimate
+    at = replace(other, value=other.value - truth.difference("total", TUNED) + report.margin)
+    tally.happened("false equivalence: the difference is A/A's margin", stats.tost(at, report.margin) <= stats.ALPHA)
+    # The report's own families: of all claims, of which A/A's are null; of A/A's languages.
+    null = [c.p for c in again.claims]
+    tally.happened("any false effect among a report's claims, Holm", min(null) <= stats.ALPHA)
+    said = [line.verdict.startswith("effect") for line in again.languages]
+    tally.happened(f"any false effect among A/A's {len(said)} languages, Holm", any(said))
+    claims = [c.estimate for c in again.claims] + [line.total for line in again.languages]
+    raw = [stats.p_value(claim) for claim in claims]
+    tally.happened(f"any false effect among {len(claims)} null claims, Holm", min(stats.holm(raw)) <= stats.ALPHA)
+    tally.happened(f"WRONG: any false effect among {len(claims)} null claims, unadjusted", min(raw) <= stats.ALPHA)
     q = [stats.tost(replace(claim, value=claim.value + MARGIN), MARGIN) for claim in claims]
-    rates.add(f"any false equivalence among {len(claims)} claims, Holm", min(stats.holm(q)) <= stats.ALPHA)
-    groups = [language] * len(blocks)
-    components = stats.variance_components(list(blocks), groups)
-    return components, estimate
+    tally.happened(f"any false equivalence among {len(claims)} claims, Holm", min(stats.holm(q)) <= stats.ALPHA)
+    difference = next((c.estimate for c in again.claims if c.scope == DIFFERENCE), None)
+    if difference is not None:
+        tally.happened("false effect: A/A, unseen less seen", stats.p_value(difference) <= stats.ALPHA)
 
 
-def decomposition(tally, design, plant, prefill, step, context, gap, clock):
-    """Fit each arm in each process, divide the differences by Shapley, and take Student's interval over processes."""
-    _, n_in, n_out = design.tokens()
-    truth = plant.models()
-    experiments, processes = prefill.shape[:2]
-    b = plant.base
-    fitted = []
-    for arm in range(ARMS):
-        fit = fit_time_model(
-            np.repeat(n_in[arm], 2),
-            prefill[:, :, arm].reshape(experiments, processes, -1),
-            np.repeat(context[arm][:, None], 2, axis=1).ravel(),
-            step[:, :, arm].reshape(experiments, processes, -1),
-            gap_s=gap[:, :, arm],
-            clock_mhz=clock[:, :, arm],
-            reference_clock_mhz=REFERENCE_MHZ,
-            prefill_elasticity=b.prefill_elasticity,
-            decode_elasticity=b.decode_elasticity,
+def wrong(tally, study, truth, plant, design):
+    """Blocks, or items of languages, as if they were independent."""
+    samples = study.samples
+    key = samples.process.astype(np.int64) << 32 | samples.block
+    keys, place = np.unique(key, return_inverse=True)
+    log = np.log(samples.prefill_ns + samples.decode_ns)
+    logs = [np.bincount(place, weights=np.where(samples.arm == arm, log, 0.0)) / 2 for arm in range(len(ROLES))]
+    name = "WRONG: tuned: total, blocks as units"
+    tally.add(name, stats.student(logs[TUNED] - logs[BASE], unit="block"), truth.difference("total", TUNED))
+    item = np.zeros(len(keys), dtype=int)
+    item[place] = samples.item
+    unseen = design.unseen(truth.language[item])
+    change = logs[CLASSES] - logs[BASE]
+    name = "WRONG: unseen less seen, items as units"
+    tally.add(name, stats.welch(change[unseen], change[~unseen], unit="item"), np.subtract(*plant.class_effect))
+
+
+# ------------------------------------------------------------------------------------------------------------- ledgers
+
+
+KERNELS = (("gemm", 400e3, 0.01), ("attention", 90e3, 0.05), ("elementwise", 40e3, 0.0), ("copy", 15e3, 0.0))
+REPEATS = 3  # of each kernel in a step
+GAP_NS = 4e3
+
+
+def typical_step(durations_ns, gaps_ns, words=("gemm",), samples=None, gap_samples=None, unit="step"):
+    """Return a step of kernels that follow each other."""
+    count = len(durations_ns)
+    code = np.arange(count) % len(words)
+    kernels = StepKernels(
+        name=code,
+        category=code,
+        operator=np.zeros(count),
+        frame=np.zeros(count),
+        layer=np.full(count, -1),
+        stream=np.zeros(count),
+        start_ns=np.cumsum(np.add(durations_ns, gaps_ns)) - durations_ns,
+        duration_ns=durations_ns,
+        gap_ns=gaps_ns,
+        gap_cause=np.zeros(count),
+        names=words,
+        categories=words,
+        operators=("",),
+        frames=("",),
+        gap_causes=("",),
+    )
+    return TypicalStep(
+        phase=Phase.DECODE,
+        step_count=1,
+        sampled_step_count=1,
+        wall_ns=float(np.sum(durations_ns) + np.sum(gaps_ns)),
+        busy_ns=float(np.sum(durations_ns)),
+        overlap_ns=0.0,
+        kernels=kernels,
+        confidence=1.0,
+        evidence="",
+        samples_ns=samples,
+        gap_samples_ns=gap_samples,
+        sample_unit=unit,
+    )
+
+
+def one_ledger(tally, processes, noise, rng, steps=18):
+    """A kernel ledger over processes; and over the steps of one process a side, as a study's traces are compared."""
+    words = tuple(word for word, _, _ in KERNELS)
+    base_ns = np.tile([time_ns for _, time_ns, _ in KERNELS], REPEATS)
+    change = np.tile([more for _, _, more in KERNELS], REPEATS)
+    sides = []
+    for true_ns in (base_ns, base_ns * (1 + change)):
+        own = rng.normal(0, noise.between_sd, (processes, 1)) + rng.normal(0, 0.01, (processes, len(true_ns)))
+        expected = np.exp(own) * true_ns
+        gaps = GAP_NS * np.exp(rng.normal(0, 0.05, (processes, len(true_ns))))
+        scatter = rng.normal(0, noise.step_sd, (processes, steps, len(true_ns)))
+        scatter += rng.normal(0, noise.sample_sd, (processes, steps, 1))
+        late = rng.random(scatter.shape) < noise.step_outlier_share
+        scatter += late * rng.exponential(noise.step_outlier_mean, scatter.shape)
+        times = expected[:, None] * np.exp(scatter)
+        gap_times = np.broadcast_to(gaps[:, None], times.shape) * np.exp(rng.normal(0, 0.1, times.shape))
+        medians, gap_medians = np.median(times, axis=1), np.median(gap_times, axis=1)
+        pooled = typical_step(
+            medians.mean(axis=0), gap_medians.mean(axis=0), words, medians, gap_medians, unit="process"
         )
-        fitted.append(fit.model)
-    observed = np.exp(log_times(design, prefill, step)["total"])
-    for name, (a, c) in COMPARED.items():
-        model0, model1 = (columns(fitted[arm]) for arm in (a, c))
-        true0, true1 = truth[a], truth[c]
-        if c == ADAPTER:
-            model1, true1 = model1.beside(model0), replace(true1, step_s=true0.step_s)
-        split = shapley(
-            State(model=model0, n_in=n_in[a], n_out=n_out[a]),
-            State(model=model1, n_in=n_in[c], n_out=n_out[c]),
-            observed[:, :, a],
-            observed[:, :, c],
-        ).summed()
-        expected = shapley(
-            State(model=true0, n_in=n_in[a], n_out=n_out[a]), State(model=true1, n_in=n_in[c], n_out=n_out[c])
-        ).summed()
-        shares, true_shares = split.log_shares(), expected.log_shares()
-        residual = split.residual_log_share()
-        for e in range(experiments):
-            for k, factor in enumerate(split.factors):
-                if shares[k, e].any():  # what is the same in both states has no effect, exactly
-                    tally.add(f"{name}: Shapley {factor}", stats.student(shares[k, e]), true_shares[k])
-            tally.add(f"{name}: Shapley residual", stats.student(residual[e]), 0.0)
+        single = typical_step(medians[0], gap_medians[0], words, times[0], gap_times[0])
+        sides.append((pooled, single, expected[0] + gaps[0]))
+    (pooled_a, single_a, own_a), (pooled_b, single_b, own_b) = sides
+    code = np.arange(len(base_ns)) % len(words)
+    truth = dict(zip(words, np.bincount(code, weights=base_ns * change), strict=True))
+    own = dict(zip(words, np.bincount(code, weights=own_b - own_a), strict=True))
+    for a, b, name, expected in (
+        (pooled_a, pooled_b, "ledger over processes", truth),
+        (single_a, single_b, "ledger over one process's steps, of these two recordings", own),
+        (single_a, single_b, "WRONG: ledger over one process's steps, of the arms", truth),
+    ):
+        wall = a.wall_ns
+        for line in dict(compare_steps(a, b).ledgers)["category"]:
+            half = (line.high_ns - line.low_ns) / 2 / wall
+            value, at = line.difference_ns / wall, expected[line.key] / wall
+            tally.rows[f"{name}: {line.key}"].append((value, at, half, value - half, value + half, value, value))
+            if name == "ledger over processes" and not truth[line.key]:
+                tally.happened(f"false effect: {line.key} of a ledger", line.verdict == "effect")
 
 
-def columns(model):
-    """Return a model of (experiments, processes) with a last axis for the items."""
-    names = ("prefill_s", "prefill_token_s", "prefill_token2_s", "step_s", "context_s", "gap_s", "clock_mhz")
-    return replace(model, **{name: getattr(model, name)[..., None] for name in names})
+# ---------------------------------------------------------------------------------------------------------- many times
 
 
-def measured_noise(noise, plant, file):
-    """Scale the noise to the variance components in a file."""
-    facts = json.loads(Path(file).read_text())
-    design = Design(processes=20)
-    for _ in range(4):  # outliers make it not quite linear
-        pilot = run(design, noise, plant, 24, np.random.default_rng(11))
-        noise = noise.scaled(*(facts[k] / pilot[k] if pilot[k] else 1.0 for k in ("between_sd", "within_sd")))
+def work(design, noise, plant, chunk):
+    """Run some experiments of a design and return their tally."""
+    seed, count = chunk
+    tally, rng = Tally(), np.random.default_rng(seed)
+    for _ in range(count):
+        if design.on_gpu and not design.unfinished:
+            one_ledger(tally, design.processes, noise, rng)
+        one_experiment(tally, design, noise, plant, rng)
+    return tally
+
+
+def run(design, noise, plant, experiments, seed, mapped=map):
+    """Simulate and analyse studies of a design; ``mapped`` may be that of a pool of processes."""
+    tally = Tally()
+    counts = [min(CHUNK, experiments - done) for done in range(0, experiments, CHUNK)]
+    seeds = [(*seed, design.processes, number) for number in range(len(counts))]
+    for part in mapped(partial(work, design, noise, plant), list(zip(seeds, counts, strict=True))):
+        tally.join(part)
+    return tally
+
+
+def tables(design, tally):
+    """Return what was counted: effects, rates and the design's minimal detectable effect."""
+    result = {"design": asdict(design), "experiments": len(tally.kept["again"])}
+    result |= {"effects": tally.effects(), "rates": tally.rates()}
+    if tally.kept["components"]:
+        # One study's own figure scatters as its sd does; here it is made of the mean components of all studies.
+        between, within = np.sqrt((np.array(tally.kept["components"]) ** 2).mean(axis=0)).tolist()
+        blocks = float(np.mean(tally.kept["blocks"]))
+        components = stats.VarianceComponents(
+            between_sd=between, within_sd=within, process_count=design.processes, block_count=blocks
+        )
+        effect = components.detectable_effect(design.processes, blocks)
+        found = [stats.p_value(replace(own, value=own.value + effect)) <= stats.ALPHA for own in tally.kept["again"]]
+        result["rates"]["power at the predicted minimal detectable effect"] = float(np.mean(found))
+        result |= {"minimal_detectable_effect": effect, "between_sd": between, "within_sd": within}
+    return result
+
+
+def measured_components(file):
+    """Return the variance components of a recorded study, root mean squares over its arms."""
+    found = [c["components"] for c in json.loads(file.read_text())["comparisons"] if c["components"]]
+    return {k: float(np.sqrt(np.mean([c[k] ** 2 for c in found]))) for k in ("between_sd", "within_sd")}
+
+
+def measured_noise(noise, plant, design, components, mapped):
+    """Scale the noise until studies of a design have the given variance components."""
+    for attempt in range(3):  # outliers make it not quite linear
+        pilot = tables(design, run(design, noise, plant, 20, (11, attempt), mapped))
+        noise = noise.scaled(*(components[k] / pilot[k] if pilot[k] else 1.0 for k in ("between_sd", "within_sd")))
     return noise
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=1000)
-    parser.add_argument("--components", type=Path)
+    parser.add_argument("--components", type=Path, default=RECORDED)
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # of the workers, each of which is one of many
+        os.environ[name] = "1"
     noise, plant = Noise(), Plant()
-    if options.components is not None:
-        noise = measured_noise(noise, plant, options.components)
+    components = measured_components(options.components)
     started = time.perf_counter()
-    designs, failed = {}, []
-    for processes in PROCESS_COUNTS:
-        rng = np.random.default_rng((options.seed, processes))
-        result = run(Design(processes=processes), noise, plant, options.experiments, rng)
-        designs[str(processes)] = result
-        print(
-            f"\n{processes} processes, {time.perf_counter() - started:.0f} s; minimal detectable effect "
-            f"{result['minimal_detectable_effect']:.2%}, within {result['within_sd']:.2%}"
-        )
-        for name, row in result["effects"].items():
-            wrong = name.startswith("WRONG")
-            bad = not 0.93 <= row["coverage"] <= 0.97
-            if bad and not wrong:
-                failed.append((processes, name, row["coverage"]))
-            print(
-                f"  {name:48s} truth {row['truth']:+.4%} bias {row['bias']:+.4%} ± {row['bias_error']:.4%} "
-                f"sd {row['sd']:.3%} covers {row['coverage']:.1%} {'<--' if bad else ''}"
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        shape = {"languages": 17, "tasks": 12, "blocks": 1, "on_gpu": False}
+        measured = measured_noise(noise, plant, Design(processes=20, **shape), components, pool.imap)
+        contended = replace(noise, outlier_share=0.10)
+        designs = {
+            f"{name}, {p} processes": (Design(processes=p, **more), own)
+            for name, own, more, counts in (
+                ("assumed noise", noise, {}, PROCESS_COUNTS),
+                ("measured noise", measured, shape, PROCESS_COUNTS),
+                ("unfinished, contended", contended, {"unfinished": True}, (3, 8)),
+                ("arms apart, one missing", noise, {"unfinished": True, "apart": True}, (3, 8)),
             )
-        for name, rate in result["rates"].items():
-            print(f"  {name:60s} {rate:.1%}")
-    print("\noutside 93-97 %:", failed or "none")
-    if options.out is not None:
-        record = {
-            "command": " ".join(["python", *sys.argv]),
-            "experiments": options.experiments,
-            "seconds": round(time.perf_counter() - started, 1),
-            "noise": asdict(noise),
-            "outside_93_97": failed,
-            "designs": designs,
+            for p in counts
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        tallies = {title: Tally() for title in designs}
+        for done in range(0, options.experiments, ROUND):  # so that what was interrupted still tells of all designs
+            count = min(ROUND, options.experiments - done)
+            for number, (title, (design, own)) in enumerate(designs.items()):
+                some = -(-count // 5) if design.unfinished else count
+                tallies[title].join(run(design, own, plant, some, (options.seed, number, done), pool.imap))
+            results = {title: tables(design, tallies[title]) for title, (design, _) in designs.items()}
+            record = {
+                "command": " ".join(["python", *sys.argv]),
+                "seed": options.seed,
+                "experiments": done + count,
+                "seconds": round(time.perf_counter() - started, 1),
+                "noise": {"assumed": asdict(noise), "measured": asdict(measured)},
+                "measured_components": components,
+                "outside_93_97": outside(results),
+                "designs": results,
+            }
+            if options.out is not None:
+                options.out.write_text(json.dumps(record, indent=1) + "\n")
+            print(f"{done + count} experiments, {record['seconds']:.0f} s", flush=True)
+    for title, result in results.items():
+        tell(title, result)
+    print("\noutside 93-97 %:", *record["outside_93_97"], sep="\n  ")
+
+
+def outside(results):
+    """Return what covers outside 93 to 97 %, with its distance from 95 % in standard errors of so many experiments."""
+    found = []
+    for title, result in results.items():
+        error = float(np.sqrt(0.95 * 0.05 / result["experiments"]))
+        for name, row in result["effects"].items():
+            coverage = row.get("coverage", 0.95)
+            if not 0.93 <= coverage <= 0.97 and not name.startswith("WRONG"):
+                away = round((coverage - 0.95) / error, 1)
+                found.append({"design": title, "effect": name, "coverage": coverage, "standard_errors": away})
+    return found
+
+
+def tell(title, result):
+    """Print the tables of a design."""
+    effect = result.get("minimal_detectable_effect")
+    print(f"\n{title}" + (f"; minimal detectable effect {effect:.2%}" if effect else ""))
+    for name, row in result["effects"].items():
+        line = f"  {name:58s} truth {row['truth']:+.4%} bias {row['bias']:+.4%} ± {row['bias_error']:.4%}"
+        if "coverage" in row:
+            line += f" sd {row['sd']:.3%} covers {row['coverage']:.1%} "
+            line += "" if 0.93 <= row["coverage"] <= 0.97 else "<--"
+        print(line)
+    for name, rate in result["rates"].items():
+        print(f"  {name:66s} {rate:.1%}")
 
 
 if __name__ == "__main__":
