@@ -371,6 +371,8 @@ def load_plan(folder: Path) -> Plan:
     """
     file = folder / PLAN_FILE
     if not folder.is_dir():
+        if folder.is_file():
+            raise InputError(f"{folder}: a file; name the folder of the study, {folder.parent}")
         raise InputError(f"{folder}: no such study folder; `tokprof attribute --out` makes one")
     if not file.is_file():
         raise InputError(f"{folder}: no study here ({PLAN_FILE} is missing)")
@@ -551,7 +553,9 @@ def _read_lines(file: Path) -> tuple[list[Line], int]:
         try:
             lines.append(decoder.decode(text))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise FileFormatError(f"{file}: line {number}: {error}") from error
+            raise FileFormatError(
+                f"{file}: line {number}: {error}; it was changed after it was written, so restore it"
+            ) from error
     return lines, size
 
 

@@ -244,6 +244,8 @@ def test_a_damaged_study_is_refused_by_name(tmp_path):
     folder = measured(tmp_path / "s", plan)
     with pytest.raises(InputError, match="no such study folder"):
         load_plan(tmp_path / "absent")
+    with pytest.raises(InputError, match=r"a file; name the folder of the study, .*/s$"):
+        load_plan(folder / "plan.json")
     with pytest.raises(InputError, match=r"plan\.json is missing"):
         load_plan(tmp_path)
     facts = json.loads((folder / "plan.json").read_text())
