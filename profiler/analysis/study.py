@@ -25,6 +25,7 @@ from tokprof.profiler.analysis.study_parts import (
     forced,
     item_bytes,
     natural,
+    phase_split,
     rates,
     seconds,
 )
@@ -76,7 +77,8 @@ class Comparison:
     languages: tuple[LanguageLine, ...]
     identity: tuple[IdentityLine, ...]
     components: stats.VarianceComponents | None
-    factors: tuple[FactorLine, ...] = ()
+    factors: tuple[FactorLine, ...] = ()  # by Shapley
+    phases: tuple[FactorLine, ...] = ()  # by the log-mean: prefill and decode, which sum to the whole
     timeline: TimelineDiff | None = None
 
 
@@ -383,6 +385,7 @@ def _comparison(
         identity=against_base(study, arm),
         components=stats.variance_components(every.blocks, every.groups),
         factors=parts,
+        phases=phase_split(study, arm, every.left_out),
         timeline=timeline,
     )
     return comparison, notes

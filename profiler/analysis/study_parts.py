@@ -15,6 +15,7 @@ from tokprof.profiler.analysis.attribution import (
     State,
     TimeFit,
     TimeModel,
+    additive_log_shares,
     fit_time_model,
     shapley,
     split_decode,
@@ -69,7 +70,7 @@ class IdentityLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactorLine:
-    """One factor's part in an arm's difference, by Shapley over the fitted time model."""
+    """A factor's part in an arm's difference, by Shapley over the fitted time model, or a phase's by the log-mean."""
 
     factor: str
     seconds: float  # per item, mean
@@ -343,6 +344,37 @@ def factors(
     return lines, list(dict.fromkeys(notes))
 
 
+def phase_split(study: Study, arm: int, left_out: Collection[int] = ()) -> tuple[FactorLine, ...]:
+    """Divide an arm's difference to the base between prefill and decode, by the log-mean (Divisia).
+
+    It is exact, with no model and no residual, and stands beside Shapley's: there prefill is a cost and a count.
+    """
+    arms = forced(study, 0), forced(study, arm)
+    times, shares = [], []
+    for process in np.unique(study.samples.process).tolist():
+        sides = [own.select(own.process == process) for own in arms]
+        shared = np.intersect1d(sides[0].item, sides[1].item)
+        if process in left_out or not len(shared):
+            continue
+        parts = [
+            np.array([_per_item(side, ns / 1e9, shared).mean() for ns in (side.prefill_ns, side.decode_ns)])
+            for side in sides
+        ]
+        times.append(parts[1] - parts[0])
+        shares.append(additive_log_shares(*parts))
+    return tuple(
+        FactorLine(
+            factor=phase,
+            seconds=float(np.mean([time[place] for time in times])),
+            effect=stats.student(
+                [float(share[place]) for share in shares], method="log-mean, Student's t over processes"
+            ),
+            remark=REMARKS[phase],
+        )
+        for place, phase in enumerate(("prefill", "decode") if shares else ())
+    )
+
+
 def _effect(factor: str, shares: Sequence[float]) -> Estimate:
     """Estimate a factor's share from the processes'; of the gap, which one trace of each arm told, without interval."""
     if factor == Factor.GAP:
@@ -448,6 +480,8 @@ def _per_item(samples: StudySamples, values: Array, items: Array) -> Array:
 
 STEADY_CLOCK = 0.003  # standard deviation of ln clock within an item, below which it tells nothing
 REMARKS = {
+    "prefill": "all of it: tokens and cost",
+    "decode": "all of it: steps and cost",
     "N_in": "tokens of the prompt: fertility",
     "N_out": "tokens of the text: fertility",
     "prefill cost": "seconds per prompt token",

@@ -195,10 +195,14 @@ def _factor_table(comparison: Comparison) -> Table:
     table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
     for line in told_factors(comparison):
         table.add_row(line.factor, f"{line.seconds:+.4f}", _log_share(line.effect), Text(line.remark, style="dim"))
-    seconds = sum(line.seconds for line in comparison.factors)
-    log = sum(line.effect.value for line in comparison.factors)
-    remark = f"of mean times, so {percent(log)}; the claims above go by the middle of the blocks"
-    table.add_row("sum", f"{seconds:+.4f}", f"{log:+.2%}", Text(remark, style="dim"))
+    whole = [sum(values) for values in zip(*((x.seconds, x.effect.value) for x in comparison.factors), strict=True)]
+    remark = f"of mean times, so {percent(whole[1])}; the claims above go by the middle of the blocks"
+    table.add_row("sum", f"{whole[0]:+.4f}", f"{whole[1]:+.2%}", Text(remark, style="dim"))
+    table.add_section()
+    for line in comparison.phases:
+        table.add_row(
+            line.factor, f"{line.seconds:+.4f}", _log_share(line.effect), Text(f"{line.remark} (log-mean)", style="dim")
+        )
     return table
 
 

@@ -256,3 +256,16 @@ def test_processes_whose_factors_differ_from_most_are_left_out_aloud():
     report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=clock)))
     assert factors_of(report, "tuned")["clock"].effect.count == 4
     assert any("1 of 5 processes tell other factors apart" in note.message for note in report.notes)
+
+
+def test_the_log_mean_split_between_phases_is_the_whole_difference_exactly():
+    study = study_of(plan_of(ArmRole.TUNED), lambda arm, _: 0.04 * (arm == "tuned"))
+    (compared,) = analyze_study(study).comparisons
+    prefill, decode = compared.phases
+    assert [line.factor for line in compared.phases] == ["prefill", "decode"]
+    whole = [sum(x.seconds for x in lines) for lines in (compared.phases, compared.factors)]
+    assert whole[0] == pytest.approx(whole[1], rel=1e-9)
+    assert prefill.effect.value + decode.effect.value == pytest.approx(
+        sum(line.effect.value for line in compared.factors), rel=1e-6
+    )
+    assert decode.effect.value > prefill.effect.value > 0
