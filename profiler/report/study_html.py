@@ -12,10 +12,12 @@ from tokprof.profiler.analysis.study import Comparison, StudyReport
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
 from tokprof.profiler.report.study_text import (
+    RATES,
     design_line,
     interval,
     margin,
     percent,
+    rate_rows,
     scatter_line,
     told_factors,
     verdict,
@@ -92,8 +94,13 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
     )
     for number, comparison in enumerate(report.comparisons):
         section(f"waterfall{number}", f"Where {comparison.arm} spends it", "" if number else words)
+    words = "Each arm against the base in each language, with 95 % intervals over processes."
+    section("languages", "By language", words, key=sides)
     section(
-        "languages", "By language", "Each arm against the base in each language, with 95 % intervals over processes."
+        "rates",
+        "Side by side",
+        "Decoding: tokens and lexemes are those of the decoded parts; seconds per task are scaled to the whole task.",
+        _html_table(("language", "arm", *RATES), rate_rows(report)),
     )
     section(
         "identity",

@@ -217,24 +217,26 @@ def _log_share(effect: Estimate) -> str:
     return f"{effect.value:+.2%} [{effect.low:+.2%}, {effect.high:+.2%}]"
 
 
-def _rate_table(report: StudyReport) -> Table:
-    numbers = ["tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme"]
-    title = "decode, side by side (tokens and lexemes of what is decoded)"
-    table = _table(title, "language", ["arm", *numbers])
-    before = ""
+RATES = ("tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme")
+
+
+def rate_rows(report: StudyReport) -> list[tuple[str, ...]]:
+    """Return language, arm and the figures named in ``RATES``, of every arm but the base again."""
     again = {comparison.arm for comparison in report.comparisons if comparison.role == ArmRole.AGAIN}
-    for rate in (rate for rate in report.rates if rate.arm not in again):
-        values = (
-            rate.tokens_per_s,
-            rate.bytes_per_s,
-            rate.lexemes_per_s,
-            rate.seconds_per_task,
-            rate.tokens_per_kb,
-            rate.tokens_per_lexeme,
-        )
-        name = Text("" if rate.language == before else rate.language)
-        table.add_row(name, Text(rate.arm), *map(quantity, values))
-        before = rate.language
+    rows = []
+    for x in (rate for rate in report.rates if rate.arm not in again):
+        figures = (x.tokens_per_s, x.bytes_per_s, x.lexemes_per_s, x.seconds_per_task)
+        figures += (x.tokens_per_kb, x.tokens_per_lexeme)
+        rows.append((x.language, x.arm, *map(quantity, figures)))
+    return rows
+
+
+def _rate_table(report: StudyReport) -> Table:
+    table = _table("decode, side by side (tokens and lexemes of what is decoded)", "language", ["arm", *RATES])
+    before = ""
+    for language, *cells in rate_rows(report):
+        table.add_row(Text("" if language == before else language), *map(Text, cells))
+        before = language
     return table
 
 
