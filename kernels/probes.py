@@ -16,11 +16,13 @@ _MB = 2**20
 _SWEEP_BYTES = tuple(n * _MB for n in (1, 4, 16, 64, 256, 1024))
 _CPU_SWEEP_BYTES = _SWEEP_BYTES[:-1]
 _PART_BYTES = 16 * _MB  # of a working set on a CPU, read in one attempt
+_CUDA_READ_BYTES = 512 * _MB  # of a launch that reads, at least
 _SAMPLE_S = 0.002  # a sample is so long at least, by repetition, so that neither clock nor call counts
 # Rows and width of products. On a CPU a few rows take other code than many do, and in float16 it is the faster.
 _CPU_PRODUCTS = ((1, 1024), (8, 1024), (64, 1024), (256, 256), (512, 512), (1024, 1024), (2048, 2048))
 _CUDA_PRODUCTS = ((2048, 2048), (4096, 4096), (8192, 8192))
 _CUDA_PRODUCT_SIZE = 4096  # of the products in Triton, and of those that bring the device to its clock
+_CUDA_PRODUCTS_AFTER = 500  # a tenth of a second and more, in which the driver is asked for its clock
 _SLOW_S = 0.5  # a product that takes longer is not tried in a larger size
 
 
@@ -270,17 +272,17 @@ def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
 
     free, _ = torch.cuda.mem_get_info(device)
     sizes = _sweep(_SWEEP_BYTES, int(free))
-    for size in sizes:
-        source = torch.ones(size // 4, device=device)
-        out = probe_kernels.read(source)
-        ways: dict[str, Callable[[], object]] = {
-            "Triton": partial(probe_kernels.read, source, out),
-            "torch.sum": source.sum,
-        }
-        for method, call in ways.items():
-            samples = _rates(call, size, _cuda_timer, seconds)
-            yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
     largest = sizes[-1]
+    for size in sizes:
+        # What the cache holds is read in microseconds: one launch reads it many times, or the launch would be timed.
+        passes = max(1, _CUDA_READ_BYTES // size)
+        source = torch.ones(size // 4, device=device)
+        read = partial(probe_kernels.read, source, probe_kernels.read(source, passes=passes), passes)
+        method = "Triton" if passes == 1 else f"Triton, {passes} times in one launch"
+        samples = _rates(read, passes * size, _cuda_timer, seconds)
+        yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
+    samples = _rates(source.sum, largest, _cuda_timer, seconds)
+    yield Reading(name="memory read", unit="B/s", samples=samples, method="torch.sum", working_set_bytes=largest)
     source, target = (torch.ones(largest // 8, device=device) for _ in range(2))
     copies: dict[str, Callable[[], object]] = {
         "Triton, read and written bytes": lambda: probe_kernels.copy(source, target),
@@ -324,7 +326,11 @@ def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
 
 
 def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
-    """Read the SM clock from inside, right after products that bring the device to the clock it works at."""
+    """Read the SM clock from inside, right after products that bring the device to the clock it works at.
+
+    While the reading is handed over the device goes on with such products, so that what the driver says then is of the
+    same load.
+    """
     import torch
 
     from tokprof.kernels.launch import KernelError
@@ -340,11 +346,18 @@ def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
         for _ in range(10):
             torch.mm(a, a, out=out)
         probe.read(row)
-    torch.cuda.synchronize()
-    hertz = tuple(reading[0] / reading[1] * 1e9 for reading in probe.take() if reading is not None)
+    done, _ = _event_pair()
+    done.record()
+    for _ in range(_CUDA_PRODUCTS_AFTER):
+        torch.mm(a, a, out=out)
+    done.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]  # waits for none of those products
+        readings = probe.take()
+    hertz = tuple(reading[0] / reading[1] * 1e9 for reading in readings if reading is not None)
     if hertz:
         method = "cycles over nanoseconds, both read in a kernel"
         yield Reading(name="SM clock", unit="Hz", samples=hertz, method=method)
+    torch.cuda.synchronize()
 
 
 class ClockProbe:

@@ -134,7 +134,7 @@ def _busy_notes() -> "tuple[Note, ...]":
 
 
 def _driver_clock(device: str) -> "Iterator[Probe]":
-    """Give the clock as NVML reads it at the end of the products after which the SM clock was read from inside."""
+    """Give the clock as NVML reads it while the products go on beside which the SM clock was read from inside."""
     from tokprof.profiler.environment import cuda_device
     from tokprof.profiler.record import Probe
     from tokprof.profiler.sensors.nvml import NvmlAbsent, nvml
@@ -146,7 +146,7 @@ def _driver_clock(device: str) -> "Iterator[Probe]":
     except NvmlAbsent:
         return
     if clock_mhz is not None:
-        yield Probe(name="SM clock, NVML", unit="Hz", samples=(clock_mhz * 1e6,), method="read right after the probe")
+        yield Probe(name="SM clock, NVML", unit="Hz", samples=(clock_mhz * 1e6,), method="read under the same load")
 
 
 def _print(calibration: "Calibration", kept: Path) -> None:

@@ -17,10 +17,12 @@ from tokprof.kernels.launch import INTERPRETED
 assert INTERPRETED
 torch.manual_seed(int(sys.argv[1]))
 nan = float("nan")
-for count in (1, 4096, 32768, 100_001):
+for count in (1, 4096, 100_001):
     x = torch.randn(count)
     parts = probe_kernels.read(x, torch.full((-(-count // 32768),), nan))
     torch.testing.assert_close(parts.sum(), x.sum(), rtol=1e-4, atol=1e-3)
+    again = probe_kernels.read(x, torch.full((3 * len(parts),), nan), 3)
+    assert torch.equal(again, parts.repeat(3))
     y = torch.full((count + 5,), nan)
     probe_kernels.copy(x, y)
     assert torch.equal(y[:count], x) and y[count:].isnan().all()
@@ -53,12 +55,14 @@ class Event:
 
 torch.cuda.Event = Event
 torch.cuda.synchronize = lambda: None
+torch.cuda.Stream = lambda: None
+torch.cuda.stream = lambda stream: contextlib.nullcontext()
 torch.cuda.device = lambda device: contextlib.nullcontext()
 torch.cuda.mem_get_info = lambda device: (2**22, 2**23)
 torch.Tensor.pin_memory = lambda self: self
 probe_kernels.clock = lambda out: out.copy_(torch.tensor([30_000, 20_000, 5]))
 probe_kernels.PRODUCT_TILES = ((16, 16, 16, 4, 2),)
-probes._SWEEP_BYTES = (2**18, 2**19, 2**25)
+probes._SWEEP_BYTES, probes._CUDA_READ_BYTES = (2**18, 2**19, 2**25), 2**19
 probes._CUDA_PRODUCTS, probes._CUDA_PRODUCT_SIZE = ((16, 16), (32, 32)), 32
 print(json.dumps([[r.name, r.method, r.dtype, r.unit, min(r.samples), r.working_set_bytes]
                   for r in probes._cuda_probes("cpu", 0.001)]))
@@ -76,6 +80,8 @@ def test_the_probes_of_a_gpu_run_through_on_stand_ins():
     }  # fmt: skip
     assert all(least > 0 for *_, least, _ in readings)
     assert {size for name, *_, size in readings if name == "memory read"} == {2**18, 2**19}  # an eighth of what is free
+    reads = {(size, method) for name, method, _, _, _, size in readings if name == "memory read"}
+    assert reads == {(2**18, "Triton, 2 times in one launch"), (2**19, "Triton"), (2**19, "torch.sum")}
     assert {dtype for name, _, dtype, *_ in readings if name == "matrix product"} == {
         "bfloat16", "float16", "tf32", "float32",
     }  # fmt: skip
