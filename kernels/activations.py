@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tokprof.kernels.launch import Cost, launch
+from tokprof.kernels.launch import Cost, launch, rows_of
 
 _BLOCK = 1024
 
@@ -54,7 +54,7 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
         raise ValueError(f"gate {tuple(gate.shape)} {gate.dtype} and up {tuple(up.shape)} {up.dtype} must agree")
     width = gate.shape[-1]
     out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
-    g, u = gate.reshape(-1, width), up.reshape(-1, width)
+    g, u = rows_of(gate), rows_of(up)
     if out.numel():
         grid = (g.shape[0], triton.cdiv(width, _BLOCK))
         launch(_swiglu_kernel, grid, g, u, out, g.stride(0), g.stride(1), u.stride(0), u.stride(1), width, BLOCK=_BLOCK)
@@ -65,7 +65,7 @@ def gelu(x: Tensor, *, tanh: bool) -> Tensor:
     """Return GELU of ``x`` (..., width), of any strides, or its ``tanh`` approximation; contiguous."""
     width = x.shape[-1]
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    rows = x.reshape(-1, width)
+    rows = rows_of(x)
     if out.numel():
         grid = (rows.shape[0], triton.cdiv(width, _BLOCK))
         launch(_gelu_kernel, grid, rows, out, rows.stride(0), rows.stride(1), width, TANH=tanh, BLOCK=_BLOCK)

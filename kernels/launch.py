@@ -187,6 +187,16 @@ def compiled_resources(launch_: Launch, capability: int) -> Resources:
     )
 
 
+def rows_of(x: torch.Tensor) -> torch.Tensor:
+    """Return ``x`` (..., width) as (rows, width), a view where it can be one.
+
+    Kernels count rows in 64 bits and columns in 32: a row that is spread wider than that is copied.
+    """
+    width = x.shape[-1]
+    rows = x.reshape(-1, width)
+    return rows if rows.stride(1) * width < 2**31 else rows.contiguous()
+
+
 @functools.cache
 def sm_count(device: torch.device) -> int:
     """Return how many multiprocessors a device has; the interpreter runs one program after another."""

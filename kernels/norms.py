@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tokprof.kernels.launch import Cost, launch
+from tokprof.kernels.launch import Cost, launch, rows_of
 
 MAX_WIDTH = 16_384  # elements of a row, which stays in the registers of one program
 
@@ -72,7 +72,7 @@ def _launch(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, *, centr
         raise ValueError(f"a row of {width} elements: this kernel keeps a row in registers, {MAX_WIDTH} at most")
     if not weight.is_contiguous() or not (bias is None or bias.is_contiguous()):
         raise ValueError("weight and bias want to be contiguous")
-    rows = x.reshape(-1, width)  # a view wherever the leading dimensions can be one
+    rows = rows_of(x)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if rows.shape[0] == 0:
         return out

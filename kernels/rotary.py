@@ -61,14 +61,14 @@ def _rotary_kernel(
     s = tl.load(sin + angle, mask=column < half).to(tl.float32)
     q_programs = tl.cdiv(q_heads, HEADS)
     if tl.program_id(1) < q_programs:
-        head = (tl.program_id(1) * HEADS + tl.arange(0, HEADS))[:, None]
+        head = (tl.program_id(1) * HEADS + tl.arange(0, HEADS)).to(tl.int64)[:, None]
         mask = (head < q_heads) & (column < half)
         _rotate(
             q, q_out, batch, token, head, column, mask, c, s, half, q_heads, tokens,
             q_batch_stride, q_head_stride, q_token_stride, q_stride,
         )  # fmt: skip
     else:
-        head = ((tl.program_id(1) - q_programs) * HEADS + tl.arange(0, HEADS))[:, None]
+        head = ((tl.program_id(1) - q_programs) * HEADS + tl.arange(0, HEADS)).to(tl.int64)[:, None]
         mask = (head < k_heads) & (column < half)
         _rotate(
             k, k_out, batch, token, head, column, mask, c, s, half, k_heads, tokens,

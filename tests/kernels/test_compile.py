@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from tokprof.kernels import launch as launching  # noqa: E402 - not without Triton
+from tokprof.kernels.activations import gelu, swiglu  # noqa: E402
 from tokprof.kernels.attention import decode_attention  # noqa: E402
 from tokprof.kernels.catalogue import cases  # noqa: E402
 from tokprof.kernels.launch import compiled_resources, recording  # noqa: E402
@@ -93,6 +94,18 @@ def test_a_spill_is_seen():
             num_warps=1,
         )
     assert compiled_resources(launches[0], 90).spill_bytes > 0
+
+
+def test_no_offset_within_a_row_passes_32_bits():
+    wide = torch.empty(24_576, 32 * 8192, dtype=torch.bfloat16, device="meta").T  # a column apart at each element
+    with recording() as launches:
+        gelu(wide, tanh=True)
+        swiglu(wide, wide)
+        rms_norm(wide[:, :16_384], torch.empty(16_384, device="meta"), 1e-5)
+    for launch in launches:
+        constants = dict(launch.constants)
+        assert all(constants[name] == 1 for name in constants if name.endswith("stride")), launch.name
+        assert any(name.endswith("stride") for name in constants)
 
 
 def test_a_launch_is_specialised_as_triton_does():
