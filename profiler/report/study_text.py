@@ -225,9 +225,8 @@ def rate_rows(report: StudyReport) -> list[tuple[str, ...]]:
     again = {comparison.arm for comparison in report.comparisons if comparison.role == ArmRole.AGAIN}
     rows = []
     for x in (rate for rate in report.rates if rate.arm not in again):
-        figures = (x.tokens_per_s, x.bytes_per_s, x.lexemes_per_s, x.seconds_per_task)
-        figures += (x.tokens_per_kb, x.tokens_per_lexeme)
-        rows.append((x.language, x.arm, *map(quantity, figures)))
+        rates = (x.tokens_per_s, x.bytes_per_s, x.lexemes_per_s, x.seconds_per_task)
+        rows.append((x.language, x.arm, *map(quantity, (*rates, x.tokens_per_kb, x.tokens_per_lexeme))))
     return rows
 
 
