@@ -6,11 +6,15 @@ is what a user reads. Per design and effect: bias, spread, and how often the nom
 the error rates of the verdicts, what the minimal detectable effect is worth, and wrong analyses, which must fail here.
 Effects without an interval, like the parts of the identity, have a bias alone.
 
-    python benchmarks/attribution_simulation.py --out benchmarks/results/cpu-2core-amd-epyc/attribution_simulation.json
+    python benchmarks/attribution_simulation.py --seed 4171 --out RESULT.json
 
 Noise is that of METHOD.md or, in the designs called "measured", scaled until the variance components are those of a
-recorded study (--components: what `tokprof attribute --from STUDY --json` writes). The estimators were chosen while
-looking at seed 20, so what is recorded has another.
+recorded study (--components: what `tokprof attribute --from STUDY --json` writes). The estimators were chosen
+while looking at seed 20, so a record wants another. Of designs beside the main ones every fifth experiment is run.
+
+Two figures to read with care: N_out's interval is a few hundred-thousandths wide, because tokens are counted, and a
+robust centre of skewed step times is off by as much; "arms apart" cannot tell clocks, as no item is measured twice in a
+process, so what is expected of its costs is at the clock they ran at.
 """
 
 import argparse
