@@ -71,11 +71,16 @@ class PhaseRoofline:
         return self.time_ms - self.floor_ms
 
 
+def disturbed(calibration: Calibration) -> bool:
+    """Say whether other programs ran while the device was calibrated."""
+    return any(note.code == BUSY_MACHINE for note in calibration.notes)
+
+
 def ceiling_of(calibration: Calibration) -> Ceiling:
     """Return what a calibrated device can do: the best attempt of the probes of each kind."""
     device = calibration.environment.device
     # Where other programs ran, threads waited for each other: together they can do at most what each can do alone.
-    busy = any(note.code == BUSY_MACHINE for note in calibration.notes)
+    busy = disturbed(calibration)
     alone = (calibration.environment.thread_count or 1) if busy else 1
 
     def best(probe: Probe) -> float:
@@ -101,7 +106,8 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
         memory_bytes=device.memory_bytes,
         sm_clock_hz=clocks[0] if clocks else None,
         measured=True,
-        source=f"measured on this device on {calibration.created[:10]}",
+        source=f"measured on this device on {calibration.created[:10]}"
+        + (", while other programs ran: calibrate again" if busy else ""),
     )
 
 

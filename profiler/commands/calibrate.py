@@ -2,13 +2,14 @@
 
 import os
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError
+from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +28,31 @@ def calibrate(
     """Measure what this device can do at best; reports then say how far from it a run is.
 
     Memory bandwidth by the size of what is read, matrix products by dtype, what a call costs; on a GPU launches, copies
-    from the host and the SM clock besides. Kept per device and driver, and used by profile, show, compare and limits.
+    from the host and the SM clock besides. Kept per device and driver, and used by profile, show, compare and limits;
+    one that other programs disturbed does not take the place of one that they did not.
     """
     from tokprof.models.pull import cache_folder
+    from tokprof.profiler.analysis.roofline import disturbed
     from tokprof.profiler.store import calibration_file, save_calibration
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
     calibration = _measure(chosen_device(device), seconds)
     kept = calibration_file(cache_folder(), calibration.environment.device)
-    for path in (kept, out):
+    stored = kept_calibration(calibration.environment.device)
+    worse = stored is not None and disturbed(calibration) and not disturbed(stored)
+    for path in (None if worse else kept, out):
         if path is not None:
             save_calibration(calibration, path)
+    if worse and stored is not None:
+        words = f"other programs were running, so the calibration of {stored.created[:10]} is kept, made while none did"
+        print(f"tokprof: {words}: {visible(kept)}", file=sys.stderr)
     if as_json:
         import msgspec
 
         typer.echo(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
         return
-    _print(calibration, kept)
+    _print(calibration, None if worse else kept)
 
 
 def kept_calibration(device: "Device") -> "Calibration | None":
@@ -149,7 +157,7 @@ def _driver_clock(device: str) -> "Iterator[Probe]":
         yield Probe(name="SM clock, NVML", unit="Hz", samples=(clock_mhz * 1e6,), method="read under the same load")
 
 
-def _print(calibration: "Calibration", kept: Path) -> None:
+def _print(calibration: "Calibration", kept: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -173,7 +181,8 @@ def _print(calibration: "Calibration", kept: Path) -> None:
     console.print(table)
     if calibration.notes:
         console.print(notes_text(calibration.notes))
-    console.print(Text(f"kept in {kept}", style="dim"), soft_wrap=True)
+    if kept is not None:
+        console.print(Text(f"kept in {kept}", style="dim"), soft_wrap=True)
 
 
 def _figure(value: float, unit: str) -> str:

@@ -62,6 +62,8 @@ def _shape(model: str) -> "tuple[str, ModelShape]":
     from tokprof.models.zoo import entry, find
 
     path = Path(model).expanduser()
+    if path.is_file():
+        raise InputError(f"{path}: a file; limits wants a model's folder or a zoo name (`tokprof models`)")
     if find(model) is not None or not path.is_dir():
         found = entry(model)
         return found.name, shape_of(found.config)
@@ -166,7 +168,7 @@ def _print(facts: dict[str, Any]) -> None:
     console.print(
         Text.assemble((facts["model"], "bold"), f" · {facts['parameter_count'] / 1e9:.2f} B parameters · {work}")
     )
-    rates = f"{facts['bandwidth_bytes_per_s'] / 1e9:,.1f} GB/s, {facts['flops_per_s'] / 1e12:,.3g} TFLOP/s"
+    rates = f"{facts['bandwidth_bytes_per_s'] / 1e9:,.1f} GB/s, {quantity(facts['flops_per_s'] / 1e12)} TFLOP/s"
     console.print(Text(f"{facts['device']} · {rates} · {facts['device_figures']}"))
     console.print()
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
@@ -191,6 +193,11 @@ def _print(facts: dict[str, Any]) -> None:
         bound = (_time(one["floor_s"]), one["bound"]) if one["floor_s"] else ("", "")
         operators.add_row(one["name"], flops, *sizes, *bound)
     console.print(operators)
+    if facts["measured"]:
+        words = (
+            "each operator by itself, parts of which the device's cache can hold: together they read more than it holds"
+        )
+        console.print(Text(words, style="dim"))
     console.print()
     for line in _turns(facts):
         console.print(Text(line))
@@ -219,7 +226,8 @@ def _turns(facts: dict[str, Any]) -> list[str]:
     if facts["memory_bytes"] is not None:
         needed, there = facts["needed_memory_bytes"], facts["memory_bytes"]
         verdict = "fit into" if needed <= there else "DO NOT FIT into"
-        lines.append(f"weights and cache, {needed / 1e9:,.1f} GB, {verdict} {there / 1e9:,.0f} GB")
+        held = "weights and state" if facts["is_state_space"] else "weights and cache"
+        lines.append(f"{held}, {needed / 1e9:,.1f} GB, {verdict} {there / 1e9:,.0f} GB")
     return lines
 
 

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tokprof.models.cost import ModelShape, step_cost
-from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
-from tokprof.profiler.record import PassKind, Phase
+from tokprof.profiler.analysis.roofline import BUSY_MACHINE, ceiling_of, floor_of
+from tokprof.profiler.commands import calibrate
+from tokprof.profiler.record import Note, PassKind, Phase
 from tokprof.profiler.store import load_calibration, load_run
 
 pytest.importorskip("torch")
@@ -55,6 +57,26 @@ def test_a_calibration_holds_every_sample_of_every_probe(calibrated):
     assert "memory read" in done.stdout
 
 
+def test_a_disturbed_calibration_does_not_replace_a_quiet_one(calibrated, tmp_path, monkeypatch, capsys):
+    quiet = replace(calibrated[2], notes=())
+    busy = replace(quiet, notes=(Note(code=BUSY_MACHINE, message="m"),), created="2031-01-01")
+    monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path))
+
+    def kept_after(measured):
+        monkeypatch.setattr(calibrate, "_measure", lambda *_: measured)
+        calibrate.calibrate(device="cpu", seconds=0.01, out=tmp_path / "out.json", as_json=True)
+        assert load_calibration(tmp_path / "out.json") == measured
+        return calibrate.kept_calibration(quiet.environment.device)
+
+    assert kept_after(busy) == busy  # better than none
+    assert "while other programs ran" in ceiling_of(busy).source
+    assert kept_after(quiet) == quiet
+    assert capsys.readouterr().err == ""
+    assert kept_after(busy) == quiet
+    assert f"the calibration of {quiet.created[:10]} is kept" in capsys.readouterr().err
+    assert kept_after(later := replace(quiet, created="2032-01-01")) == later
+
+
 def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):
     cache, _, calibration = calibrated
     here = json.loads(tokprof(cache, "limits", "tiny-llama", "--context", 100, "--device", "cpu", "--json").stdout)
@@ -86,6 +108,7 @@ def test_limits_of_a_folder(calibrated, tmp_path):
         (("limits", "StarCoder", "--device", "h100", "--context", 8192), "takes up to 8192 tokens"),
         (("limits", "StarCoder", "--device", "b200", "--dtype", "float32"), "there is one for bfloat16, float16"),
         (("limits", "StarCoder", "--device", "h100", "--dtype", "int8"), "--dtype int8: unknown"),
+        (("limits", __file__, "--device", "h100"), "a file; limits wants a model's folder or a zoo name"),
         (("limits", "StarCodr", "--device", "h100"), "did you mean StarCoder"),
         (("limits", "StarCoder", "--device", "cpu"), "run `tokprof calibrate`"),
         (("calibrate", "--device", "tpu"), "--device tpu: unknown"),
@@ -115,7 +138,7 @@ def test_a_damaged_calibration_is_as_good_as_none(calibrated, tmp_path):
 def test_no_measured_time_lies_below_its_floor(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
-    assert tokprof(tmp_path, "calibrate", "--device", "cpu").returncode == 0
+    assert tokprof(tmp_path, "calibrate", "--device", "cpu", "--seconds", 0.2).returncode == 0
     words = ("--weights", "random", "--device", "cpu", "--prompt-tokens", 96, "-n", 12, "-r", 6)
     out = tmp_path / "run"
     done = tokprof(tmp_path, "profile", tmp_path / "model", *words, "--skip", "stacks", "--out", out)
