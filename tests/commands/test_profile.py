@@ -122,6 +122,7 @@ def test_an_existing_folder_is_left_alone_without_force(in_process, tiny_run):
     assert (folder / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_fresh_processes_give_an_interval(in_process, tmp_path):
     done = tokprof(
         "profile", *TINY, "-r", 3, "--processes", 3, "--skip", "stacks", "--skip", "kernels", "--out", tmp_path / "p"
@@ -136,6 +137,7 @@ def test_fresh_processes_give_an_interval(in_process, tmp_path):
     assert time_ms["process_count"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["natural", "generate"])
 def test_other_decode_modes(tmp_path, mode):
     words = ("--mode", mode, "-r", 2, "--skip", "stacks", "--out", tmp_path / "m")
@@ -294,6 +296,7 @@ def _processes_below(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_explained(tmp_path):
     folder = tmp_path / "lost"
     process = start("profile", *TINY, "-r", 1_000_000, "--out", folder)
@@ -308,6 +311,7 @@ def test_a_killed_worker_is_explained(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_standard_input_is_a_prompt(tmp_path):
     pytest.importorskip("tokenizers")
     done = tokprof("profile", *TINY, "--prompt", "-", "--out", tmp_path / "x", input="def f(): pass\n" * 20)
@@ -351,7 +355,7 @@ def test_a_counter_that_contradicts_the_power_gives_no_figure(nvml_stub, tmp_pat
 def test_throttled_and_shared_repetitions_are_kept_marked_and_said(nvml_stub, tmp_path):
     nvml_stub(power_mw=200_000, reasons=4, compute="4001")
     words = ("--nvml-device", 0, "-r", 5, "--skip", "energy", "--skip", "kernels", "--skip", "stacks")
-    done = tokprof("profile", *TINY, *words, "--out", tmp_path / "t")
+    done = tokprof("profile", *TINY, *words, "--out", tmp_path / "t", env=os.environ | {"COLUMNS": "120"})
     assert done.returncode == 0, done.stderr
     clean = load_run(tmp_path / "t").spans.of(pass_kind=PassKind.CLEAN, counted=True)
     assert len(clean) == 5 * 6

@@ -28,6 +28,7 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert " passed" in said
 
 
+@pytest.mark.slow
 def test_by_the_interpreter():
     finish(start(TRITON_INTERPRET="1"))
 

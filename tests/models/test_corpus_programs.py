@@ -33,7 +33,11 @@ COMMANDS = {
     "ruby": ("ruby", "ruby -w {source}"),
     "rust": ("rustc", "rustc --edition 2021 -o {out} {source}", "{out}"),
     "scala": ("scala", "scala -nc {source}"),
-    "typescript": ("node-typescript", "tsc --strict --target es2020 --outFile {out}.js {source}", "node {out}.js"),
+    "typescript": (
+        "node-typescript",
+        "tsc --strict --skipLibCheck --target es2020 --outFile {out}.js {source}",
+        "node {out}.js",
+    ),
     "vala": ("valac", "valac -o {out} {source}", "{out}"),
 }
 
