@@ -104,6 +104,8 @@ def _read(source: str | None, wanted: _Wanted) -> tuple[str, Iterator[Item]]:
     path = Path(source)
     if path.is_dir():
         return source, _exercism(path) if _tracks(path) else _folder(path)
+    if path.is_file() and language_of_extension(path.suffix) is not None:
+        raise ModelError(f"{source}: one source file; files are read as a folder task/language.ext, or as rows of JSON")
     if path.is_file():
         return source, _json_lines(path)
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?", source) and path.suffix not in (".jsonl", ".json"):

@@ -6,6 +6,7 @@ the logarithmic mean (Ang 2005, LMDI-I), which is exact. What kernels did side b
 lines sum to the difference; what medians do not add up to is the residual, and is printed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -41,6 +42,7 @@ LOW_CONFIDENCE = 0.75
 LEFT_OUT_SHARE = 0.01  # of the busy time: less of it outside the steps goes unsaid
 MARKED_SHARE = 0.5  # of the repetitions: with more of them marked, no difference is called an effect
 RESIDUAL_SHARE = 0.25  # of the difference: with more of it in no line, likewise
+ERROR_OF_MEDIANS = math.sqrt(math.pi / 2)  # over that of means, of normal noise
 NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
 
 
@@ -401,7 +403,7 @@ def _ledger(
                 gap_effect_ns=0.0,
             )
         )
-    lines = _with_intervals(lines, samples, NOISE_SHARE * a.wall_ns)
+    lines = _with_intervals(lines, samples, NOISE_SHARE * a.wall_ns, a.sample_unit)
     order = sorted(range(len(lines)), key=lambda k: -abs(lines[k].difference_ns))
     place = np.empty(len(lines), dtype=np.int32)
     place[order] = np.arange(len(lines))
@@ -428,12 +430,14 @@ def _line_samples(step: TypicalStep, rows: Array, code: Array, count: int) -> Ar
     return result
 
 
-def _with_intervals(lines: list[LedgerLine], samples: list[Array | None], margin_ns: float) -> list[LedgerLine]:
+def _with_intervals(
+    lines: list[LedgerLine], samples: list[Array | None], margin_ns: float, unit: str
+) -> list[LedgerLine]:
     """Give each line Welch's 95 % interval over the samples of both sides, and say what it tells.
 
-    The unit is that of the samples: steps tell noise inside two recordings, processes that between runs. A line is an
-    effect where it stays one among all lines of the ledger (Holm 1979), noise where its interval holds 0 and nothing
-    beyond the margin, else inconclusive.
+    The unit is that of the samples: steps tell noise inside two recordings, processes that between runs. A line holds
+    medians of steps, means of processes, and has the error of these. It is an effect where it stays one among all lines
+    of the ledger (Holm 1979), noise where its interval holds 0 and nothing beyond the margin, else inconclusive.
     """
     a, b = samples
     if a is None or b is None:
@@ -442,7 +446,7 @@ def _with_intervals(lines: list[LedgerLine], samples: list[Array | None], margin
 
     columns = slice(0, len(lines))
     part_a, part_b = (np.var(s[:, columns], axis=0, ddof=1) / len(s) for s in (a, b))
-    error = np.sqrt(part_a + part_b)
+    error = np.sqrt(part_a + part_b) * (ERROR_OF_MEDIANS if unit == "step" else 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
         difference = np.array([line.difference_ns for line in lines])
@@ -576,5 +580,5 @@ def total_line(diff: PhaseDiff) -> LedgerLine:
     if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
         return line
     samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
-    (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns)
+    (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns, diff.a.sample_unit)
     return _without_effect(line) if diff.doubts else line

@@ -202,8 +202,19 @@ def test_the_interval_is_welchs_over_the_samples():
     line = dict(compare_steps(a, b).ledgers)["category"][0]
     test = stats.ttest_ind(b.samples_ns.sum(axis=1), a.samples_ns.sum(axis=1), equal_var=False)
     expected = test.confidence_interval(0.95)
-    assert line.high_ns - line.low_ns == pytest.approx(expected.high - expected.low)
+    widened = np.sqrt(np.pi / 2)  # a line of steps holds medians
+    assert line.high_ns - line.low_ns == pytest.approx((expected.high - expected.low) * widened)
     assert (line.high_ns + line.low_ns) / 2 == pytest.approx(line.difference_ns)
+
+
+def test_the_interval_of_medians_covers():
+    rng, held = np.random.default_rng(8), 0
+    for _ in range(400):
+        sides = (1000 * (1 + 0.02 * rng.standard_normal((16, 1))) for _ in "ab")
+        a, b = (a_step(["k"], np.median(s, axis=0), [0.0], s) for s in sides)
+        line = dict(compare_steps(a, b).ledgers)["category"][0]
+        held += line.low_ns <= 0 <= line.high_ns
+    assert 0.92 <= held / 400 <= 0.985  # an interval made for means holds it 88 times of 100
 
 
 def test_among_many_lines_of_pure_noise_none_is_called_an_effect():

@@ -112,6 +112,6 @@ def test_mistakes_are_one_line(folder):
     assert "--tasks ' ,' names nothing" in refused("-t", "bytes", "--tasks", " ,", folder=folder)
     assert "there is no folder missing; choose another --html" in refused("--html", "missing/x.html", folder=folder)
     (folder / "one.py").write_text("print(1)\n")
-    assert "source files as a folder task/language.ext" in refused("one.py", "-t", "bytes", folder=folder)
+    assert "one source file; files are read as a folder" in refused("one.py", "-t", "bytes", folder=folder)
     (folder / "bad.gguf").write_text("no")
     assert "bad.gguf: not readable as GGUF" in refused("-t", "bad.gguf", folder=folder)
