@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tokprof.profiler.measure.schedule import units
-from tokprof.profiler.record import DecodeMode, Device, Environment, ModelFacts
+from tokprof.profiler.record import DecodeMode
 from tokprof.profiler.studies import (
     Arm,
     ArmRole,
@@ -21,13 +21,15 @@ from tokprof.profiler.studies import (
     Exposure,
     FinishedBlock,
     Header,
-    Plan,
     ProcessLog,
     Sample,
     StudyItem,
     StudyLanguage,
     create_study,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from study_makers import MACHINE, MODEL, made_up
 
 STEPS = 40
 ROLES = (ArmRole.BASE, ArmRole.AGAIN, ArmRole.TUNED, ArmRole.PLACEBO, ArmRole.ADAPTER)
@@ -43,7 +45,7 @@ def write_study(folder: Path, sample_count: int) -> int:
     )
     per_block = 2 * len(ROLES)
     processes = -(-sample_count // (per_block * len(languages) * 2))
-    plan = Plan(
+    plan = made_up(
         arms=tuple(Arm(name=str(role), role=role, model="m") for role in ROLES),
         languages=languages,
         items=tuple(
@@ -59,40 +61,10 @@ def write_study(folder: Path, sample_count: int) -> int:
             for language in languages
             for task in range(12)
         ),
-        corpus="made up",
-        corpus_digest="none",
-        lexer="none",
         process_count=processes,
         block_count=2,
-        margin=0.01,
-        seed=0,
     )
     create_study(folder, plan)
-    model = ModelFacts(
-        name="m",
-        architecture="llama",
-        source="zoo",
-        weights="real",
-        weights_digest="w",
-        config_digest="c",
-        tokenizer_digest="t",
-        parameter_count=1,
-        vocabulary_count=64,
-        context_token_count=4096,
-        dtype="float32",
-        attention="sdpa",
-        weight_bytes_per_token=1,
-        kv_bytes_per_token=1,
-    )
-    machine = Environment(
-        device=Device(kind="cpu", name="cpu"),
-        system="Linux",
-        cpu="cpu",
-        cpu_count=2,
-        memory_bytes=None,
-        python=sys.version.split()[0],
-        libraries=(),
-    )
     draw = random.Random(0)
     count = 0
     arms = tuple(range(len(ROLES)))
@@ -103,8 +75,8 @@ def write_study(folder: Path, sample_count: int) -> int:
                 process=unit.process,
                 session=0,
                 arms=arms,
-                environment=machine,
-                models=tuple(model for _ in arms),
+                environment=MACHINE,
+                models=tuple(MODEL for _ in arms),
                 prompt_token_counts=tuple(tuple(len(i.prompt) // 3 for i in plan.items) for _ in arms),
                 content_token_counts=tuple(tuple(STEPS for _ in plan.items) for _ in arms),
             )
