@@ -3,12 +3,12 @@
 Every experiment is a study made sample by sample (processes that load their arms afresh, blocks in the tool's order,
 prefill and decode steps, clocks as they were read) that goes through the analysis of the report: what is counted
 is what a user reads. Per design and effect: bias, spread, and how often the nominal 95 % interval holds the truth; then
-the error rates of the verdicts, what the minimal detectable effect is worth, and wrong analyses, which must fail here.
+the error rates of the verdicts, what the minimal detectable effect is worth, and what wrong analyses would do.
 Effects without an interval, like the parts of the identity, have a bias alone.
 
     python benchmarks/attribution_simulation.py --seed 4171 --out RESULT.json
 
-Noise is that of METHOD.md or, in the designs called "measured", scaled until the variance components are those of a
+Noise is assumed or, in the designs called "measured", scaled until the variance components are those of a
 recorded study (--components: what `tokprof attribute --from STUDY --json` writes). The estimators were chosen
 while looking at seed 20, so a record wants another. Of designs beside the main ones every fifth experiment is run.
 
@@ -40,9 +40,7 @@ from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.record import (
     DecodeMode,
     Device,
-    Environment,
     Mark,
-    ModelFacts,
     Phase,
     StepKernels,
     TimelineDiff,
@@ -59,6 +57,9 @@ from tokprof.profiler.studies import (
     StudyLanguage,
     StudySamples,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from study_makers import MACHINE, MODEL
 
 PROCESS_COUNTS = (3, 5, 8, 20)
 RECORDED = Path(__file__).parent / "results" / "cpu-2core-amd-epyc" / "study" / "report.json"
@@ -340,39 +341,15 @@ def autoregression(noise, count, rng):
 
 
 def header(design, n_in, n_out):
-    model = ModelFacts(
-        name="m",
-        architecture="llama",
-        source="zoo",
-        weights="real",
-        weights_digest="w",
-        config_digest="c",
-        tokenizer_digest="t",
-        parameter_count=1,
-        vocabulary_count=64,
-        context_token_count=4096,
-        dtype="float32",
-        attention="sdpa",
-        weight_bytes_per_token=1,
-        kv_bytes_per_token=1,
-    )
     kind = "cuda" if design.on_gpu else "cpu"
-    machine = Environment(
-        device=Device(kind=kind, name="simulated"),
-        system="Linux",
-        cpu="simulated",
-        cpu_count=2,
-        memory_bytes=None,
-        python="3",
-        libraries=(),
-    )
-    other = replace(model, tokenizer_digest="own") if design.on_gpu else model
+    machine = replace(MACHINE, device=Device(kind=kind, name="simulated"))
+    other = replace(MODEL, tokenizer_digest="own") if design.on_gpu else MODEL
     return Header(
         process=0,
         session=0,
         arms=tuple(range(len(ROLES))),
         environment=machine,
-        models=tuple(other if arm == TUNED else model for arm in range(len(ROLES))),
+        models=tuple(other if arm == TUNED else MODEL for arm in range(len(ROLES))),
         prompt_token_counts=tuple(tuple(own.astype(int).tolist()) for own in n_in),
         content_token_counts=tuple(tuple(own.astype(int).tolist()) for own in n_out),
     )
