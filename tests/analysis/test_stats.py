@@ -119,7 +119,7 @@ def test_the_minimal_detectable_effect_has_its_power(count, power, alpha):
 
 
 def test_designs_detect_what_was_simulated_beforehand():
-    # METHOD.md's figures for 5x8, 8x8, 10x10 and 20x10 processes x blocks, of components that fit all four.
+    # Simulated figures for 5x8, 8x8, 10x10 and 20x10 processes x blocks, of components that fit all four.
     components = stats.VarianceComponents(between_sd=0.00268, within_sd=0.0046, process_count=5, block_count=8)
     expected = {(5, 8): 0.0052, (8, 8): 0.0037, (10, 10): 0.0031, (20, 10): 0.0020}
     for (processes, blocks), effect in expected.items():
