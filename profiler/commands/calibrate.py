@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokprof.profiler.record import Calibration, Device, Note, Probe
+    from tokprof.profiler.sensors.host import HostReading
 
-BUSY_LOAD = 0.5  # of a core, by others, from which a CPU's ceilings come out too low
+BUSY_CORES = 0.15  # used by others meanwhile, from which a CPU's ceilings come out too low
 
 
 def calibrate(
@@ -98,8 +99,10 @@ def _measure(device: str, seconds: float) -> "Calibration":
     from tokprof.profiler.environment import environment
     from tokprof.profiler.record import Calibration, Probe
     from tokprof.profiler.report.terminal import open_console
+    from tokprof.profiler.sensors.host import HostReader
 
-    notes = _busy_notes() if device == "cpu" else ()
+    host = HostReader(os.getpid())
+    before = host.read()
     found: list[Probe] = []
     console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -119,23 +122,24 @@ def _measure(device: str, seconds: float) -> "Calibration":
         environment=environment(device, thread_count=torch.get_num_threads()),
         cache_bytes=probes.cache_bytes(device),
         probes=tuple(found),
-        notes=notes,
+        notes=_busy_notes(before, host.read()) if device == "cpu" else (),
     )
 
 
-def _busy_notes() -> "tuple[Note, ...]":
-    """Warn where others compute: the load counts programs, this one not yet among them."""
+def _busy_notes(before: "HostReading", after: "HostReading") -> "tuple[Note, ...]":
+    """Warn where others computed meanwhile."""
     from tokprof.profiler.analysis.roofline import BUSY_MACHINE
     from tokprof.profiler.record import Note
+    from tokprof.profiler.sensors.host import foreign_cores
 
-    load = os.getloadavg()[0]
-    if load < BUSY_LOAD:
+    others = foreign_cores(before, after)
+    if others is None or others < BUSY_CORES:
         return ()
     return (
         Note(
             code=BUSY_MACHINE,
-            message=f"other programs were running (load {load:.1f}), so threads waited for each other: where that is "
-            "more, the ceiling is what one thread did times the threads",
+            message=f"other programs used {others:.1f} cores meanwhile, so threads waited for each other: where that "
+            "is more, the ceiling is what one thread did times the threads",
             advice="run `tokprof calibrate` again while nothing else runs",
         ),
     )

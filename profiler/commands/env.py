@@ -199,17 +199,16 @@ def _host_checks() -> "Iterator[Check]":
 
 def _load_check(watch_s: float = 0.5) -> Check:
     """Watch the machine for a moment, with this process as the measured one."""
-    from tokprof.profiler.sensors.host import HostReader
+    from tokprof.profiler.sensors.host import HostReader, foreign_cores
 
     reader = HostReader(os.getpid())
     before = reader.read()
     time.sleep(watch_s)
     after = reader.read()
-    if before.busy_ns is None or after.busy_ns is None or before.steal_ns is None or after.steal_ns is None:
+    foreign = foreign_cores(before, after)
+    if foreign is None or before.steal_ns is None or after.steal_ns is None:
         return Check("host", "contention", "no", "/proc/stat cannot be read")
     elapsed_ns = after.time_ns - before.time_ns
-    own_ns = (after.process_cpu_ns or 0) - (before.process_cpu_ns or 0)
-    foreign = max(0.0, (after.busy_ns - before.busy_ns - own_ns) / elapsed_ns)
     stolen = (after.steal_ns - before.steal_ns) / elapsed_ns / (os.cpu_count() or 1)
     detail = f"other processes use {foreign:.1f} cores, {stolen:.1%} stolen by the hypervisor"
     unseen = [] if after.run_delay_ns is not None else ["waiting for a core (schedstat)"]

@@ -26,6 +26,14 @@ class HostReading:
     run_delay_ns: int | None = None
 
 
+def foreign_cores(before: HostReading, after: HostReading) -> float | None:
+    """Return how many cores all but the process used between two readings; ``None`` where /proc/stat told nothing."""
+    if before.busy_ns is None or after.busy_ns is None:
+        return None
+    own_ns = (after.process_cpu_ns or 0) - (before.process_cpu_ns or 0)
+    return max(0.0, (after.busy_ns - before.busy_ns - own_ns) / (after.time_ns - before.time_ns))
+
+
 HOST_QUANTITIES = tuple(name for name in HostReading.__slots__ if name != "time_ns")
 
 

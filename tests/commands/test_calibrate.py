@@ -13,6 +13,7 @@ from tokprof.models.cost import ModelShape, step_cost
 from tokprof.profiler.analysis.roofline import BUSY_MACHINE, ceiling_of, floor_of
 from tokprof.profiler.commands import calibrate
 from tokprof.profiler.record import Note, PassKind, Phase
+from tokprof.profiler.sensors.host import HostReading
 from tokprof.profiler.store import load_calibration, load_run
 
 pytest.importorskip("torch")
@@ -75,6 +76,15 @@ def test_a_disturbed_calibration_does_not_replace_a_quiet_one(calibrated, tmp_pa
     assert kept_after(busy) == quiet
     assert f"the calibration of {quiet.created[:10]} is kept" in capsys.readouterr().err
     assert kept_after(later := replace(quiet, created="2032-01-01")) == later
+
+
+def test_others_at_work_meanwhile_are_told():
+    before = HostReading(time_ns=0, busy_ns=0, process_cpu_ns=0)
+    alone = HostReading(time_ns=10**9, busy_ns=2 * 10**9, process_cpu_ns=2 * 10**9)
+    assert calibrate._busy_notes(before, alone) == ()
+    (note,) = calibrate._busy_notes(before, replace(alone, process_cpu_ns=10**9))
+    assert note.code == BUSY_MACHINE
+    assert "other programs used 1.0 cores" in note.message
 
 
 def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tokprof.profiler.sensors.host import HostReader, process_alive
+from tokprof.profiler.sensors.host import HostReader, HostReading, foreign_cores, process_alive
 
 BUSY = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
@@ -94,3 +94,11 @@ def test_a_zombie_is_not_alive() -> None:
     assert not process_alive(child.pid)
     child.wait()
     assert not process_alive(child.pid)
+
+
+def test_cores_that_others_use_leave_out_the_process_itself() -> None:
+    before = HostReading(time_ns=0, busy_ns=1_000, process_cpu_ns=500)
+    after = HostReading(time_ns=1_000, busy_ns=2_700, process_cpu_ns=1_300)
+    assert foreign_cores(before, after) == pytest.approx(0.9)
+    assert foreign_cores(before, HostReading(time_ns=1_000, busy_ns=1_100, process_cpu_ns=1_300)) == 0
+    assert foreign_cores(before, HostReading(time_ns=1_000)) is None
