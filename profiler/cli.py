@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import typer
@@ -50,19 +51,16 @@ def _options(
     del version
 
 
-app.command()(profile)
-app.command()(show)
-app.command()(analyze)
-app.command()(compare)
-app.command()(attribute)
-app.command()(tune)
-app.command()(fertility)
-app.command()(calibrate)
-app.command()(limits)
-app.command()(kernels)
-app.command()(env)
+def _wrapped(docstring: str | None) -> str:
+    """Return a docstring whose paragraphs the terminal wraps, not the source."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(docstring or "").split("\n\n"))
+
+
+for _command in (
+    profile, show, analyze, compare, attribute, tune, fertility, calibrate, limits, kernels, env, open_,
+):  # fmt: skip
+    app.command(_command.__name__.rstrip("_"), help=_wrapped(_command.__doc__))(_command)
 app.add_typer(models, name="models")
-app.command("open")(open_)
 
 
 def main() -> None:

@@ -59,6 +59,17 @@ def write_trace(path, *, steps=5, slower=1.0, names=LAYER):
     return path
 
 
+def test_help_is_wrapped_by_the_terminal(tmp_path):
+    words = tokprof("open", "--help", folder=tmp_path, columns=160).stdout
+    assert (
+        "Several stand one below the other as processes of one trace, and every phase starts at the same instant"
+        in words
+    )
+    words = tokprof("calibrate", "--help", folder=tmp_path, columns=60).stdout
+    paragraph = words[words.index("Memory bandwidth") :].partition("╭")[0].strip().splitlines()
+    assert all(len(line.strip()) > 44 for line in paragraph[:-1])  # none ends where the source's line does
+
+
 def test_analyze_prints_phases_layers_gaps_and_streams_within_the_terminal(tmp_path):
     write_trace(tmp_path / "t.json")
     done = tokprof("analyze", "t.json", folder=tmp_path)
