@@ -375,7 +375,7 @@ def load_plan(folder: Path) -> Plan:
             raise InputError(f"{folder}: a file; name the folder of the study, {folder.parent}")
         raise InputError(f"{folder}: no such study folder; `tokprof attribute --out` makes one")
     if not file.is_file():
-        raise InputError(f"{folder}: no study here ({PLAN_FILE} is missing); give a folder that `tokprof attribute` wrote")
+        raise InputError(f"{folder}: no study here ({PLAN_FILE} is missing); `tokprof attribute` writes such folders")
     try:
         facts = msgspec.json.decode(_bytes_of(file), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
