@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokprof.models.engine import TransformersEngine
-from tokprof.models.errors import ModelError
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.measure.child import (
     Channel,
@@ -36,6 +35,7 @@ from tokprof.profiler.studies import Block, FinishedBlock, Header, Plan, Sample,
 
 if TYPE_CHECKING:
     from tokprof.models.loading import LoadedModel
+    from tokprof.models.tokenizers import Tokenizer
 
 TRACED_REPETITIONS = 3
 
@@ -148,26 +148,39 @@ def _loaded_arm(plan: Plan, arm: int, device: str, channel: Channel) -> LoadedAr
     spec = model_spec(request, device)
     with out_of_memory_explained(spec):
         loaded = load(spec, fetching(channel))
-    tokenizer = loaded.tokenizer
+    prompts, contents = tokens_of(plan, request.model, loaded.tokenizer, loaded.context_token_count)
+    return LoadedArm(
+        loaded=loaded, request=request, prompts=tuple(map(tuple, prompts)), contents=tuple(map(tuple, contents))
+    )
+
+
+def tokens_of(
+    plan: Plan, model: str, tokenizer: "Tokenizer | None", context_token_count: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Return the tokens of each item's prompt and content.
+
+    Raises
+    ------
+    InputError
+        No tokenizer, a text of too few tokens to measure a step, or of more than the model's context holds.
+    """
     if tokenizer is None:
-        raise InputError(f"{request.model}: has no tokenizer here, so it cannot read the corpus")
+        raise InputError(f"{model}: has no tokenizer here, so it cannot read the corpus")
     prompts = tokenizer.encode_batch([item.prompt for item in plan.items])
     contents = tokenizer.encode_batch([item.content for item in plan.items])
     for item, prompt, content in zip(plan.items, prompts, contents, strict=True):
         if not prompt or len(content) < 2:
             raise InputError(
                 f"{item.language}/{item.task}: {len(prompt)} tokens to read and {len(content)} to decode for "
-                f"{request.model}; a step wants two, so pass a larger --content-share or --prompt-share"
+                f"{model}; a step wants two, so pass a larger --content-share or --prompt-share"
             )
         longest = len(prompt) + max(len(content), plan.natural_token_count)
-        if longest > loaded.context_token_count:
-            raise ModelError(
-                f"{item.language}/{item.task}: {longest:,} tokens exceed the context of {request.model}, "
-                f"{loaded.context_token_count:,}; pass a smaller --content-share or --prompt-share"
+        if longest > context_token_count:
+            raise InputError(
+                f"{item.language}/{item.task}: {longest:,} tokens exceed the context of {model}, "
+                f"{context_token_count:,}; pass a smaller --prompt-share, --content-share or --natural"
             )
-    return LoadedArm(
-        loaded=loaded, request=request, prompts=tuple(map(tuple, prompts)), contents=tuple(map(tuple, contents))
-    )
+    return prompts, contents
 
 
 def _swapped(source: LoadedArm, reader: LoadedArm) -> LoadedArm:
