@@ -109,6 +109,33 @@ def load(spec: ModelSpec, progress: Progress = lambda _done, _all: None) -> Load
     return _described(spec, model, tokenizer, entry.name if entry is not None else spec.name, source, adapter_digest)
 
 
+def tokenizer_at_hand(spec: ModelSpec) -> tuple[Tokenizer | None, int] | None:
+    """Return the tokenizer that :func:`load` will give and the longest context, without torch or a network.
+
+    ``None`` where this disk does not tell: something has to be fetched first, or a .gguf file to be read, which takes
+    as long as loading it.
+
+    Raises
+    ------
+    ModelError
+        A folder whose config.json or tokenizer.json is damaged.
+    """
+    entry = find(spec.name)
+    with contextlib.suppress(ImportError):  # what measuring needs is not installed: a plan can be made without it
+        if entry is not None:
+            if entry.tokenizer is not None:
+                fetched = not vocabulary_cached(entry.tokenizer)
+            else:
+                fetched = entry.hub_id is not None and spec.weights == "real"
+            if fetched:
+                return None
+            return (None if entry.tokenizer is None else tokenizer_of(entry.tokenizer)), _context(dict(entry.config))
+        folder = Path(spec.name).expanduser()
+        if folder.is_dir():
+            return tokenizer_of_folder(folder), _context(folder_config(folder))
+    return None
+
+
 def check(spec: ModelSpec) -> str:
     """Return where a model comes from, "zoo", "hub", "folder" or "gguf"; torch is not needed to refuse what is wrong.
 
@@ -280,6 +307,25 @@ def _check_folder(folder: Path, *, weights_wanted: bool) -> None:
         raise ModelError(f"{folder}: no *.safetensors here; pass --weights random to go by config.json alone")
 
 
+def folder_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a model's folder.
+
+    Raises
+    ------
+    ModelError
+        The folder holds an adapter or no model, or the file is no JSON object.
+    """
+    _check_folder(folder, weights_wanted=False)
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: not readable as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{file}: is no object; a model's configuration has its keys")
+    return config
+
+
 def _check_adapter(folder: Path) -> None:
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(f"{folder}: no PEFT adapter here (adapter_config.json is missing)")
@@ -344,7 +390,7 @@ def _architecture(entry: ZooEntry | None, place: Path | None) -> str:
         return entry.architecture
     if place is None or place.suffix == ".gguf":
         return ""
-    return str(json.loads((place / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
+    return str(folder_config(place).get("model_type", ""))
 
 
 def _attention(architecture: str, spec: ModelSpec) -> str:

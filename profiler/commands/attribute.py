@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from tokprof.profiler.commands.profile import Weights, check_model, default_fold
 from tokprof.profiler.errors import InputError, MeasurementError, TokprofError
 
 if TYPE_CHECKING:
+    from tokprof.models.corpora import Item
     from tokprof.profiler.analysis.study import StudyReport
     from tokprof.profiler.measure.study import StudyProgress
     from tokprof.profiler.record import TimelineDiff
@@ -236,14 +237,18 @@ def make_plan(
     family: str | None,
     prompt_share: float,
     content_share: float,
+    process_count: int,
+    block_count: int,
+    seed: int,
     **design: object,
 ) -> "Plan":
-    """Choose languages and cut the corpus into items.
+    """Choose languages, draw of each as many texts as will be measured, and cut them into items.
 
     Raises
     ------
     InputError
-        An unknown language, a text too short to cut, shares that exceed the whole, more blocks than can be measured.
+        An unknown language, a text too short to cut, shares that exceed the whole or give an arm too few tokens or more
+        than its context, more blocks than can be measured.
     """
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -264,9 +269,7 @@ def make_plan(
     chosen = _languages(list(found.languages), languages, seen, unseen, family, arms[0].model)
     keys = {language.key for language in chosen}
     items = []
-    for item in found.items:
-        if item.language not in keys:
-            continue
+    for item in _drawn([item for item in found.items if item.language in keys], process_count * block_count, seed):
         first = round(len(item.text) * prompt_share)
         last = first + max(1, round(len(item.text) * content_share))
         prompt, content = item.text[:first], item.text[first:last]
@@ -290,6 +293,9 @@ def make_plan(
         "corpus": found.name,
         "corpus_digest": found.digest,
         "lexer": lexer_version("universal"),
+        "process_count": process_count,
+        "block_count": block_count,
+        "seed": seed,
         "command": ("tokprof", *sys.argv[1:]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "tokprof_version": version("tokprof"),
@@ -301,7 +307,34 @@ def make_plan(
         raise InputError(f"no such study can be planned: {error}") from error
     if fault := fault_of(plan):
         raise InputError(f"no such study can be planned: {fault}")
+    _check_tokens(plan)
     return plan
+
+
+def _drawn(items: "Sequence[Item]", count: int, seed: int) -> "list[Item]":
+    """Return at most so many texts of each language, by one random order of tasks: languages keep those they share."""
+    import random
+    from collections import defaultdict
+
+    tasks = sorted({item.task or item.name for item in items})
+    rank = dict(zip(tasks, random.Random(f"{seed} tasks").sample(range(len(tasks)), len(tasks)), strict=True))
+    of_language: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: rank[item.task or item.name]):
+        of_language[item.language].append(item)
+    return [item for own in of_language.values() for item in own[:count]]
+
+
+def _check_tokens(plan: "Plan") -> None:
+    """Refuse what a measured process would refuse after it has loaded the models: texts that an arm cannot read."""
+    from tokprof.models.loading import ModelSpec, tokenizer_at_hand
+    from tokprof.profiler.commands.models import model_errors
+    from tokprof.profiler.measure.study_worker import tokens_of
+
+    with model_errors():
+        for model, weights in dict.fromkeys((arm.model, arm.weights) for arm in plan.arms):
+            found = tokenizer_at_hand(ModelSpec(name=model, weights=weights))
+            if found is not None:
+                tokens_of(plan, model, *found)
 
 
 def _languages(

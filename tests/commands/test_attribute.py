@@ -11,10 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from tokprof.profiler.commands.attribute import _arms, make_plan
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.studies import load_plan, load_study
 
 torch = pytest.importorskip("torch")
+
+WITHOUT_TORCH = """
+import sys
+REFUSED = {"torch", "transformers"} | ({"tokenizers"} if "--from" in sys.argv else set())
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in REFUSED:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+from tokprof.profiler.cli import main
+main()"""
 
 
 def tokprof(*words, timeout=300, **more):
@@ -109,16 +121,7 @@ def test_a_recorded_study_says_the_same_again(finished):
 
 def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):
     folder, _ = finished
-    script = """
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "tokenizers"):
-            raise ImportError(name)
-sys.meta_path.insert(0, Refuse())
-from tokprof.profiler.cli import main
-main()"""
-    words = [sys.executable, "-c", script, "attribute", "--from", str(folder), "--html", str(tmp_path / "r.html")]
+    words = [sys.executable, "-c", WITHOUT_TORCH, "attribute", "--from", folder, "--html", tmp_path / "r.html"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -285,6 +288,53 @@ def test_a_text_too_short_to_cut_is_named(tiny, tmp_path):
     done = tokprof("attribute", "--base", tiny / "base", "--corpus", tmp_path / "c", "--out", tmp_path / "s")
     assert done.returncode == 2
     assert "go.go: 1 characters are too few to read a part and decode another" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--content-share", "0.01"), r"go/one: 10 tokens to read and 1 to decode for \S+; a step wants two"),
+        (("--natural", "3000"), r"go/one: 3,010 tokens exceed the context of \S+, 2,048; pass a smaller"),
+    ],
+)
+@pytest.mark.parametrize("start", [True, False])
+def test_texts_that_no_arm_can_read_are_refused_before_the_plan(tiny, tmp_path, words, message, start):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "go.go").write_text("x" * 50)
+    script = [sys.executable, "-c", WITHOUT_TORCH, *map(str, options(tiny, tmp_path, tmp_path / "s")), *words]
+    done = subprocess.run(script + ["--plan"] * (not start), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not done.stdout  # no plan that cannot be run
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_model_that_cannot_read_is_refused_before_the_plan():
+    done = tokprof("attribute", "--base", "tiny-llama", "--weights", "random", "--plan")
+    assert done.returncode == 2
+    assert "tiny-llama: has no tokenizer here, so it cannot read the corpus" in done.stderr
+
+
+def test_a_plan_holds_the_texts_that_are_measured_and_no_others(tiny, tmp_path):
+    rows = [
+        {"text": f"// {task}\n" + "let value = 3 + call(x)\n" * 6, "language": key, "task": f"task {task}"}
+        for key in ("go", "odin", "python")
+        for task in range(400 if key != "odin" else 2)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arms = _arms(str(tiny / "base"), None, None, None, None, weights="real", swap=False, apart=False)
+    design = {"corpus": str(tmp_path / "rows.jsonl"), "languages": [], "seen": ["go", "python"], "unseen": ["odin"]}
+    design |= {"family": None, "prompt_share": 0.2, "content_share": 0.2, "margin": 0.01}
+    plan, other = (make_plan(arms, **design, process_count=3, block_count=2, seed=seed) for seed in (0, 1))
+    tasks = {language.key: [] for language in plan.languages}
+    for item in plan.items:
+        tasks[item.language].append(item.task)
+    assert {key: len(own) for key, own in tasks.items()} == {"go": 6, "odin": 2, "python": 6}
+    assert tasks["go"] == tasks["python"]  # languages are compared over the same tasks as far as both have them
+    assert {item.task for item in other.items} != {item.task for item in plan.items}
+    assert {block.item for unit in units(plan) for block in unit.blocks} == set(range(14))
+    assert plan.corpus_digest == other.corpus_digest  # of all that there was to draw from
 
 
 def test_languages_go_by_their_names_and_aliases(tiny, corpus, tmp_path):
