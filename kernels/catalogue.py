@@ -73,6 +73,7 @@ def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[
         )  # fmt: skip
     if not shape.is_state_space:
         heads, kv_heads, size = shape.head_count, shape.kv_head_count, shape.head_dim
+        over = f"{heads} heads over {kv_heads} KV {'head' if kv_heads == 1 else 'heads'} of {size}"
         if not shape.position_rows:
             kernels.append(
                 ("rotary", "torch operators",
@@ -81,7 +82,7 @@ def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[
             )  # fmt: skip
         kernels.append(
             ("decode attention", "F.scaled_dot_product_attention",
-             [(f"{batch} x {context} tokens, {heads} over {kv_heads} heads of {size}",
+             [(f"{batch} x {context} tokens, {over}",
                _attention(batch, heads, kv_heads, context, size)) for batch in batches for context in contexts])
         )  # fmt: skip
         query = heads * size

@@ -294,7 +294,10 @@ def _check_folder(folder: Path, *, weights_wanted: bool) -> None:
     if not folder.is_dir():
         raise ModelError(f"{folder}: neither a folder nor a .gguf file; a model's folder holds config.json")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: this is an adapter; name its base model and pass --adapter {folder}")
+        base = _base_of(folder) or "its base model"
+        raise ModelError(
+            f"{folder}: this is an adapter; name {base} instead (profile and attribute take the adapter by --adapter)"
+        )
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no model here (config.json is missing)")
     if weights_wanted and not any(folder.glob("*.safetensors")):
@@ -324,6 +327,14 @@ def folder_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{file}: is no object; a model's configuration has its keys")
     return config
+
+
+def _base_of(adapter: Path) -> str | None:
+    """Return the name of the model that an adapter was made for, if it says so."""
+    with contextlib.suppress(OSError, ValueError, RecursionError, AttributeError):
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+        return base if isinstance(base, str) and base else None
+    return None
 
 
 def _check_adapter(folder: Path) -> None:

@@ -6,6 +6,7 @@ entries are the same families small enough for tests.
 
 import difflib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tokprof.models.errors import ModelError
@@ -268,17 +269,28 @@ ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def find(name: str) -> ZooEntry | None:
-    """Return the entry of that name, in any case; ``None`` if there is none."""
-    return next((entry for entry in _ENTRIES if entry.name.lower() == name.lower()), None)
+    """Return the entry of that name, in any case, or the only one that begins with it, as ``codestral``.
+
+    ``None`` if there is none, or if something on the disk is called by that beginning.
+    """
+    lowered = name.lower()
+    if (exact := next((entry for entry in _ENTRIES if entry.name.lower() == lowered), None)) is not None:
+        return exact
+    longer = _beginning_with(name)
+    return longer[0] if len(longer) == 1 and not Path(name).exists() else None
+
+
+def _beginning_with(name: str) -> list[ZooEntry]:
+    return [entry for entry in _ENTRIES if entry.name.lower().startswith(f"{name.lower()}-")]
 
 
 def entry(name: str) -> ZooEntry:
-    """Return the entry of that name, in any case.
+    """Return what :func:`find` does.
 
     Raises
     ------
     ModelError
-        There is none; the message offers near names.
+        There is none, or more than one; the message offers near names.
     """
     found = find(name)
     if found is None:
@@ -289,7 +301,8 @@ def entry(name: str) -> ZooEntry:
 def near_names(name: str) -> str:
     """Return "; did you mean ...?" with the nearest names, or a pointer to the list."""
     lowered = {known.lower(): known for known in ZOO}
-    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), lowered, n=3, cutoff=0.5)
+    near = [entry.name.lower() for entry in _beginning_with(name)]
+    near = near or difflib.get_close_matches(name.rpartition("/")[2].lower(), lowered, n=3, cutoff=0.5)
     if not near:
         near = [known for known in lowered if name.lower() in known][:3]
     if not near:

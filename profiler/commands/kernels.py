@@ -89,7 +89,7 @@ def _chosen(
                 found = True
                 yield case
     if not found:
-        raise InputError(f"--only {only}: no kernel of that name; choose from {', '.join(names)}")
+        raise InputError(f"--only {only}: no kernel of that name; choose from {', '.join(map(repr, names))}")
 
 
 # -------------------------------------------------------------------------------------------------------------- listing
@@ -114,13 +114,15 @@ def _list(chosen: "Sequence[Case]", dtype: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json(facts)
         return
+    from tokprof.profiler.report.text import quantity
+
     table = _table("kernel", "model", "shape", "MB >", "FLOP/B >", "launches", "library")
     for fact in facts:
         table.add_row(
             fact["kernel"],
             fact["model"],
             fact["shape"],
-            f"{fact['byte_count'] / 1e6:,.3f}",
+            quantity(fact["byte_count"] / 1e6),
             f"{fact['flop_count'] / fact['byte_count']:.2f}",
             ", ".join(fact["launches"]),
             fact["library"],

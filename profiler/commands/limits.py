@@ -56,25 +56,17 @@ def limits(
 
 
 def _shape(model: str) -> "tuple[str, ModelShape]":
-    import json
-
     from tokprof.models.cost import shape_of
+    from tokprof.models.loading import folder_config
     from tokprof.models.zoo import entry, find
 
     path = Path(model).expanduser()
     if path.is_file():
         raise InputError(f"{path}: a file; limits wants a model's folder or a zoo name (`tokprof models`)")
-    if find(model) is not None or not path.is_dir():
-        found = entry(model)
-        return found.name, shape_of(found.config)
-    config = path / "config.json"
-    try:
-        facts = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{config}: not readable ({error}); limits wants a model's folder or a zoo name") from error
-    if not isinstance(facts, dict):
-        raise InputError(f"{config}: is no object; limits wants a model's configuration")
-    return path.name, shape_of(facts)
+    if find(model) is None and path.is_dir():
+        return path.name, shape_of(folder_config(path))
+    found = entry(model)
+    return found.name, shape_of(found.config)
 
 
 def _ceiling(key: str) -> "Ceiling":
@@ -100,13 +92,18 @@ def _ceiling(key: str) -> "Ceiling":
 def _facts(
     name: str, shape: "ModelShape", ceiling: "Ceiling", *, batch: int, context: int, dtype: str
 ) -> dict[str, Any]:
+    from dataclasses import replace
+
     from tokprof.models.cost import DTYPE_BYTES, parameter_count, step_cost
     from tokprof.profiler.analysis.roofline import cache_equals_weights_context, compute_bound_batch, floor_of
 
     phases: dict[str, Any] = {}
+    memory = replace(ceiling, cache_bytes=0, cache_bandwidth_bytes_per_s=None)  # whose cache no operator has to itself
     for phase, new, old in (("prefill", context, 0), ("decode", 1, context)):
         step = step_cost(shape, batch_size=batch, token_count=new, context_token_count=old, dtype=dtype)
         floor = floor_of([step], ceiling, dtype)
+        alone = [floor_of([[one]], memory, dtype) for one in step]
+        whole = floor.flop_count if floor.bound == "compute" else floor.byte_count
         phases[phase] = {
             "floor_s": floor.floor_s,
             "bound": floor.bound,
@@ -123,11 +120,10 @@ def _facts(
                     "weight_bytes": one.weight_bytes,
                     "cache_bytes": one.cache_bytes,
                     "activation_bytes": one.activation_bytes,
-                    "floor_s": part.floor_s,
-                    "bound": part.bound,
+                    "floor_s": floor.floor_s * (own.flop_count if floor.bound == "compute" else own.byte_count) / whole,
+                    "bound": own.bound if own.floor_s else None,
                 }
-                for one in step
-                for part in (floor_of([[one]], ceiling, dtype),)
+                for one, own in zip(step, alone, strict=True)
             ],
         }
     decode = phases["decode"]
@@ -138,6 +134,7 @@ def _facts(
         "device_figures": ceiling.source if ceiling.measured else f"data sheet, not measured: {ceiling.source}",
         "measured": ceiling.measured,
         "bandwidth_bytes_per_s": ceiling.bandwidth_bytes_per_s,
+        "device_cache_bytes": ceiling.cache_bytes or None,
         "flops_per_s": ceiling.flops_per_s[dtype],
         "dtype": dtype,
         "batch_size": batch,
@@ -185,22 +182,30 @@ def _print(facts: dict[str, Any]) -> None:
     console.print(table)
     console.print()
     operators = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("of a decode step", "GFLOP", "weights", "cache", "activations", "floor", "bound"):
-        operators.add_column(title, justify="left" if title in ("of a decode step", "bound") else "right", no_wrap=True)
+    kept = "state" if facts["is_state_space"] else "KV cache"
+    for title in ("of a decode step", "GFLOP", "weights", kept, "activations", "of the floor", "bound by itself"):
+        left = title in ("of a decode step", "bound by itself")
+        operators.add_column(title, justify="left" if left else "right", no_wrap=True)
     for one in facts["decode"]["operators"]:
         sizes = (_size(one[f"{kind}_bytes"]) for kind in ("weight", "cache", "activation"))
         flops = quantity(one["flop_count"] / 1e9) if one["flop_count"] else ""
-        bound = (_time(one["floor_s"]), one["bound"]) if one["floor_s"] else ("", "")
+        bound = (_time(one["floor_s"]), one["bound"]) if one["bound"] else ("", "")
         operators.add_row(one["name"], flops, *sizes, *bound)
     console.print(operators)
-    if facts["measured"]:
-        words = (
-            "each operator by itself, parts of which the device's cache can hold: together they read more than it holds"
-        )
-        console.print(Text(words, style="dim"))
+    console.print(Text(_adding_up(facts, kept), style="dim"))
     console.print()
     for line in _turns(facts):
         console.print(Text(line))
+
+
+def _adding_up(facts: dict[str, Any], kept: str) -> str:
+    """Say what the step's floor is made of, so that the operators' parts can be added up."""
+    if facts["decode"]["bound"] == "compute":
+        return "the floor is every operation at the rate above; bytes are read meanwhile"
+    words = f"the floor is weights and {kept} over the bandwidth above; activations may stay on the chip"
+    if size := facts["device_cache_bytes"]:
+        words += f", and up to {_size(size)} of the rest in its cache"
+    return words
 
 
 def _turns(facts: dict[str, Any]) -> list[str]:
@@ -234,6 +239,8 @@ def _turns(facts: dict[str, Any]) -> list[str]:
 def _time(seconds: float) -> str:
     from tokprof.profiler.report.text import quantity
 
+    if 0 < seconds < 1e-7:
+        return "< 0.1 µs"
     if seconds >= 1:
         return quantity(seconds, "s")
     return quantity(seconds * 1e3, "ms") if seconds >= 1e-3 else quantity(seconds * 1e6, "µs")
@@ -244,4 +251,5 @@ def _size(byte_count: float) -> str:
 
     if not byte_count:
         return ""
-    return quantity(byte_count / 1e9, "GB") if byte_count >= 1e9 else quantity(byte_count / 1e6, "MB")
+    unit, size = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if byte_count >= s)
+    return quantity(byte_count / size, unit)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -95,12 +96,38 @@ def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):
     words = ("limits", "codestral-22b-v0.1", "--device", "h100", "--batch", 32, "--context", 8192)
     there = json.loads(tokprof(cache, *words, "--json").stdout)
     assert there["decode"]["floor_s"] == pytest.approx((44.09e9 + 32 * 8193 * 229_376) / 3.35e12, rel=1e-2)
-    assert there["decode"]["floor_s"] >= sum(one["floor_s"] for one in there["decode"]["operators"])
+    for facts in (here, there):
+        for phase in ("prefill", "decode"):
+            parts = facts[phase]["operators"]
+            assert sum(one["floor_s"] for one in parts) == pytest.approx(facts[phase]["floor_s"])
+            assert all((one["bound"] is None) == (not one["floor_s"] and not one["weight_bytes"]) for one in parts)
+    norms = next(one for one in there["decode"]["operators"] if one["name"] == "norms")
+    assert norms["floor_s"] > 0  # its weights are read as well
+    assert norms["bound"] == "memory"
     assert there["device_figures"].startswith("data sheet, not measured")
     text = tokprof(cache, *words).stdout
     assert "data sheet, not measured" in text
     assert "KV reads equal weight reads at a context of 6,008 tokens" in text
     assert "DO NOT FIT" in text
+    assert "the floor is weights and KV cache over the bandwidth above" in text
+
+
+def test_a_state_space_model_has_a_state_and_no_cache(tmp_path):
+    text = tokprof(tmp_path, "limits", "mamba-codestral", "--device", "h100").stdout
+    assert "Mamba-Codestral-7B-v0.1" in text
+    assert "state" in text
+    assert "KV" not in text
+    assert "weights and cache" not in text
+    assert re.search(r"final norm +8\.19 kB +16\.38 kB +< 0\.1 µs memory", text)
+
+
+def test_an_adapter_is_told_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "StarCoder"}))
+    for words in (("limits",), ("tune", "--out", tmp_path / "t"), ("profile",), ("attribute", "--base")):
+        done = tokprof(tmp_path / "cache", *words, tmp_path)
+        assert done.returncode == 2
+        assert "this is an adapter; name StarCoder instead" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_limits_of_a_folder(calibrated, tmp_path):
@@ -120,6 +147,7 @@ def test_limits_of_a_folder(calibrated, tmp_path):
         (("limits", "StarCoder", "--device", "h100", "--dtype", "int8"), "--dtype int8: unknown"),
         (("limits", __file__, "--device", "h100"), "a file; limits wants a model's folder or a zoo name"),
         (("limits", "StarCodr", "--device", "h100"), "did you mean StarCoder"),
+        (("limits", "starcoder2", "--device", "h100"), "mean StarCoder2-3B or StarCoder2-7B or StarCoder2-15B?"),
         (("limits", "StarCoder", "--device", "cpu"), "run `tokprof calibrate`"),
         (("calibrate", "--device", "tpu"), "--device tpu: unknown"),
         (("calibrate", "--device", "cuda:77"), "torch sees"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,13 @@ def tokprof(*words, interpreted=False, code=0):
     return done
 
 
+def test_sizes_and_heads_are_listed_as_they_are():
+    text = tokprof("kernels", "--list", "--model", "tiny-mamba2", "--batch", 1).stdout
+    assert re.search(r"RMSNorm +tiny-mamba2 +1 x 64 +0\.000384 ", text)
+    assert "4 heads over 1 KV head of" in tokprof("kernels", "--list", "--model", "tiny-gpt-bigcode").stdout
+    assert "'skinny product, int8', 'LM head, greedy'" in tokprof("kernels", "--only", "softmax", code=2).stderr
+
+
 @no_gpu
 def test_without_a_gpu_the_kernels_are_listed_and_it_is_said_that_nothing_was_timed():
     done = tokprof("kernels", "--only", "attention", "--context", 512)
@@ -43,7 +51,7 @@ def test_without_a_gpu_the_kernels_are_listed_and_it_is_said_that_nothing_was_ti
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--only", "softmax"), "--only softmax: no kernel of that name; choose from RMSNorm, SwiGLU, rotary"),
+        (("--only", "softmax"), "--only softmax: no kernel of that name; choose from 'RMSNorm', 'SwiGLU', 'rotary'"),
         (("--model", "Codestrel-22B-v0.1"), "did you mean Codestral-22B-v0.1"),
         (("--batch", "0"), "greater than or equal to 1"),
     ],

@@ -209,7 +209,7 @@ def nothing(folder):
     [
         (pickle_only, "pickle .pytorch_model.bin., which can run any code"),
         (damaged, "damaged|cannot be loaded"),
-        (other_config, "cannot be loaded"),
+        (other_config, "not readable as JSON"),
         (remote_code, "cannot be loaded"),
         (nothing, "no .*safetensors here; pass --weights random"),
     ],
@@ -298,7 +298,7 @@ def test_an_unmerged_adapter_keeps_float32_beside_bfloat16(adapter):
 
 
 def test_bad_adapters_are_refused(adapter, tmp_path):
-    with pytest.raises(ModelError, match="this is an adapter; name its base model"):
+    with pytest.raises(ModelError, match="this is an adapter; name its base model instead"):
         load(ModelSpec(name=str(adapter)))
     with pytest.raises(ModelError, match="no PEFT adapter here"):
         tiny(adapter=tmp_path)

@@ -48,11 +48,18 @@ def test_counts_are_those_of_the_model_that_transformers_builds(name):
     assert parameter_count(shape_of(entry(name).config)) == built
 
 
-def test_names_are_found_in_any_case_and_offered_when_near():
+def test_names_are_found_in_any_case_and_offered_when_near(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert find("starcoder2-3b").name == "StarCoder2-3B"
+    assert find("StarCoder").name == "StarCoder"
     assert find("nothing") is None
     with pytest.raises(ModelError, match=r"did you mean Codestral-22B-v0\.1"):
-        entry("codestral-22b")
+        entry("codestral-22")
+    with pytest.raises(ModelError, match=r"did you mean DeepSeek-Coder-1\.3B or DeepSeek-Coder-6\.7B\?"):
+        entry("deepseek-coder")  # both begin so
+    assert find("codestral").name == find("Codestral-22B").name == "Codestral-22B-v0.1"
+    (tmp_path / "codestral").mkdir()
+    assert find("codestral") is None  # the user's own
     assert "tokprof models" in near_names("zzz")
 
 
