@@ -9,6 +9,7 @@ History of ``SCHEMA_VERSION``:
 
 1. the first
 2. ``sm_clocks``, the device's own readings of its clock; a run of version 1 is read as one without them
+3. the call and the shape of each kernel, optional columns of ``kernels``
 """
 
 import ctypes
@@ -27,7 +28,7 @@ import numpy as np
 from tokprof.profiler.errors import FileFormatError, InputError, OutputError, new_file, no_such, writing
 from tokprof.profiler.record import Calibration, Columns, Device, Run, column_fields
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SINCE_VERSION = {"sm_clocks": 2}  # keys of a run that older versions lack
 CALIBRATION_VERSION = 1  # 1: the first
 RUN_FILE = "run.json"
@@ -202,12 +203,19 @@ def read_table(table: type[TableT], path: Path) -> TableT:
     try:
         content = pq.read_table(path)
         others = msgspec.json.decode((content.schema.metadata or {}).get(b"tokprof", b"{}"), type=dict[str, Any])
+        columns = list(column_fields(table))
+        # The words of a column that an older version did not write are not there either.
+        needless = {
+            spec.metadata["vocabulary"]
+            for spec in columns
+            if spec.metadata["optional"] and spec.name not in content.column_names
+        }
         values: dict[str, Any] = {
             spec.name: msgspec.convert(others[spec.name], hints[spec.name])
             for spec in fields(table)  # type: ignore[arg-type]
-            if "dtype" not in spec.metadata
+            if "dtype" not in spec.metadata and (spec.name in others or spec.name not in needless)
         }
-        for spec in column_fields(table):
+        for spec in columns:
             if spec.name not in content.column_names:
                 if not spec.metadata["optional"]:
                     raise FileFormatError(f"{path}: column {spec.name!r} is missing")
@@ -268,7 +276,11 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     if not folder.exists():
         raise no_such(folder, "folder")
     if not path.is_file():
-        raise InputError(f"{folder}: no run here ({name} is missing); give a folder that `tokprof profile` wrote")
+        below = sorted(file.parent.name for file in folder.glob(f"*/{name}"))
+        words = (
+            f"give one of the runs in it: {', '.join(below)}" if below else "give a folder that `tokprof profile` wrote"
+        )
+        raise InputError(f"{folder}: no run here ({name} is missing); {words}")
     try:
         content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

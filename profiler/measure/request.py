@@ -1,6 +1,6 @@
 """What is asked of a measured process, and what it says back while it works."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -10,7 +10,7 @@ from tokprof.profiler.record import DecodeMode, PassKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One cell to be measured by one process, as the command line understood it."""
+    """What one process measures, as the command line understood it: one cell, or one after another with one model."""
 
     model: str  # zoo name, hub id, folder or .gguf file
     weights: str = "real"  # or "random"
@@ -30,6 +30,7 @@ class Request:
     fill_in_the_middle: bool = False
     mode: DecodeMode = DecodeMode.TEACHER_FORCED
     batch_size: int = 1
+    shapes: tuple[tuple[int, int], ...] = ()  # (batch_size, prompt_token_count) of several cells; empty: as said above
     new_token_count: int = 64
     seed: int = 0
 
@@ -50,6 +51,12 @@ class Request:
     language: str | None = None
     arm: str | None = None
     command: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> "tuple[Request, ...]":
+        """One request for each shape; itself without shapes."""
+        made = (replace(self, batch_size=b, prompt_token_count=tokens, shapes=()) for b, tokens in self.shapes)
+        return tuple(made) or (self,)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,14 +23,15 @@ import msgspec
 from tokprof.profiler.errors import Interrupted, MeasurementError, OutputError, TokprofError
 from tokprof.profiler.measure.assemble import Observations, assemble
 from tokprof.profiler.measure.loop import interrupts_held, on_interrupt
-from tokprof.profiler.measure.request import NOTHING_KEPT, RAW_FOLDER, Message, Request
+from tokprof.profiler.measure.request import KINETO_FILE, NOTHING_KEPT, RAW_FOLDER, Message, Request
 from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
 from tokprof.profiler.sensors.marker import ClockMarker
 from tokprof.profiler.sensors.pyspy import PySpy, start_pyspy
 from tokprof.profiler.sensors.samples import SampleLog, SamplerProcess, read_samples
-from tokprof.profiler.store import new_folder, save_run, save_study
+from tokprof.profiler.store import is_run_folder, new_folder, refuse_existing, save_run, save_study
 
 Report = Callable[[Message], None]
+SAMPLES_FILE = "samples.bin"
 
 
 def profile(
@@ -72,6 +73,82 @@ def profile(
         if process_count > 1:
             save_study(folder, [f"process-{i:02d}" for i in range(len(runs))])
     return tuple(runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What became of one shape of several."""
+
+    folder: Path
+    run: Run | None = None
+    failure: str = ""  # why there is no run
+
+
+def shape_folder(out: Path, batch_size: int, prompt_token_count: int) -> Path:
+    """Return where below ``out`` :func:`profile_shapes` puts a shape's run."""
+    return out / f"b{batch_size}-c{prompt_token_count}"
+
+
+def profile_shapes(
+    request: Request, out: Path, *, force: bool = False, report: Report = lambda _: None
+) -> tuple[Measured, ...]:
+    """Measure every shape of a request in one process, which loads the model once.
+
+    Each run is a folder of its own below ``out``, whole as soon as it is there; what ends the process later does not
+    touch it. Returns what became of each shape in the order asked for; after Ctrl-C the last run may have outcome
+    ``INTERRUPTED``, and shapes that it did not come to are left out.
+
+    Raises
+    ------
+    TokprofError
+        With nothing written: what :func:`profile` raises, before the first shape was done.
+    """
+    if is_run_folder(out):
+        raise OutputError(f"{out} is a run's folder; choose another --out for the folder of several runs")
+    places = [shape_folder(out, batch_size, tokens) for batch_size, tokens in request.shapes]
+    for place in places:
+        refuse_existing(place, force=force)
+    found: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="tokprof-profile-") as name:
+        scratch = Path(name)
+
+        def keep(failure: str) -> None:
+            """Put what the process left in the scratch folder together, and make room for the next."""
+            cell, place = request.cells[len(found)], places[len(found)]
+            if failure:
+                found.append(Measured(folder=place, failure=failure))
+            else:
+                report(Message(kind="stage", text="assembling"))
+                with new_folder(place, force=force) as folder:
+                    run = assemble(cell, scratch, folder, session.observations())
+                found.append(Measured(folder=place, run=run))
+            shutil.rmtree(scratch / RAW_FOLDER, ignore_errors=True)
+            for left in (KINETO_FILE, SAMPLES_FILE):
+                (scratch / left).unlink(missing_ok=True)
+
+        session = _Profile(
+            request=request,
+            module="tokprof.profiler.measure.worker",
+            scratch=scratch,
+            report=report,
+            subject=request.model,
+            nvml_device=request.nvml_device,
+            keep=keep,
+        )
+        with on_interrupt(session.interrupt):
+            try:
+                session.start()
+                session.serve()
+            except (Interrupted, MeasurementError) as error:
+                if not any(one.run for one in found):
+                    raise
+                if isinstance(error, MeasurementError):
+                    found += [Measured(folder=place, failure=str(error)) for place in places[len(found) :]]
+            finally:
+                session.end()
+    if not any(one.run for one in found):
+        raise MeasurementError(found[0].failure)
+    return tuple(found)
 
 
 def _measure_once(request: Request, folder: Path, report: Report) -> Run:
@@ -212,7 +289,7 @@ class Session:
         forced = self.nvml_device
         self.sampler = SamplerProcess(
             self.worker.pid,
-            self.samples or self.scratch / "samples.bin",
+            self.samples or self.scratch / SAMPLES_FILE,
             device_uuid=device_uuid if device_uuid and forced is None else None,
             device_index=forced,
             use_nvml=bool(device_uuid) or forced is not None,
@@ -254,6 +331,7 @@ class _Profile(Session):
     interpreter_stacks: InterpreterStacks | None = None
     alignments: list[ClockAlignment] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    keep: Callable[[str], None] | None = None  # of several cells, what takes one that is finished, or why it failed
 
     def observations(self) -> Observations:
         return Observations(
@@ -267,12 +345,20 @@ class _Profile(Session):
     def end(self) -> None:
         """Stop whatever still runs."""
         Session.end(self)
+        self._end_instruments()
+
+    def _end_instruments(self) -> None:
+        if self.sampler is not None:
+            self.log, self.sampler = self.sampler.stop(), None
         if self.spy is not None:
             self.spy.kill()
+            self.spy = None
 
     def instrument(self, message: Message) -> str:
         """Start or stop what the measured process asks for; return the answer."""
         what = message.text
+        if what == "keep" and self.keep is not None:
+            return self._keep(message.detail, self.keep)
         if what == "energy":
             return self._energy_window()
         if what in ("stacks", "interpreter stacks"):
@@ -280,6 +366,15 @@ class _Profile(Session):
         if what in ("stacks end", "interpreter stacks end"):
             return self._stop_spy(message.detail)
         return Session.instrument(self, message)
+
+    def _keep(self, failure: str, keep: Callable[[str], None]) -> str:
+        """Let a finished cell be kept, forget what was seen of it, and say whether the next may follow."""
+        if failure:
+            self._end_instruments()
+        keep(failure)
+        self.log, self.stacks, self.interpreter_stacks = None, None, None
+        self.alignments, self.notes = [], []
+        return "no" if self.interrupts else "yes"
 
     def _energy_window(self) -> str:
         from tokprof.profiler.analysis.energy import required_window_ns

@@ -1,4 +1,4 @@
-"""The measured process: loads one model, measures one cell, and leaves raw samples in a folder.
+"""The measured process: loads one model, measures a cell or several, and leaves raw samples in a folder.
 
 It is started by :mod:`tokprof.profiler.measure.supervisor`, which runs the instruments that watch from outside. Its
 standard output carries :class:`~tokprof.profiler.measure.request.Message` lines, written only between repetitions.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tokprof.models.engine import TransformersEngine
+from tokprof.models.errors import ModelError
 from tokprof.profiler.errors import MeasurementError
 from tokprof.profiler.measure.child import (
     Channel,
@@ -62,7 +63,10 @@ if TYPE_CHECKING:
 
 
 def measure(request: Request, folder: Path, channel: Channel) -> None:
-    """Load the model, run the passes, and save the raw run and the profiler's trace into ``folder``."""
+    """Load the model, run the passes, and save the raw run and the profiler's trace into ``folder``.
+
+    Of several cells each is handed over before the next one takes its place there; one that fails costs only itself.
+    """
     from tokprof.models.loading import load
 
     channel.send("stage", "loading")
@@ -75,6 +79,31 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
     with out_of_memory_explained(spec):
         loaded = load(spec, fetching(channel))
         swapped = None if request.kernels == "eager" else _swap_kernels(loaded.model)
+    if not request.shapes:
+        run = _measured(request, spec, folder, channel, loaded, swapped)
+        channel.send("stage", "saving")
+        _save(run, folder)
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    for number, cell in enumerate(request.cells, start=1):
+        failure, more = "", True
+        try:
+            run = _measured(cell, spec, folder, channel, loaded, swapped)
+            more = run.outcome is Outcome.COMPLETE
+            _save(replace(run, notes=(*run.notes, _one_of_several(number, len(request.shapes)))), folder)
+        except (MeasurementError, ModelError) as error:
+            failure = str(error)  # another shape may fit
+        _free_memory(device)
+        signal.signal(signal.SIGINT, handler)
+        if channel.ask("keep", detail=failure) is None or not more:
+            return
+
+
+def _measured(
+    request: Request, spec: "ModelSpec", folder: Path, channel: Channel, loaded: Any, swapped: Note | None
+) -> Run:
+    """Measure one cell with a loaded model."""
+    with out_of_memory_explained(spec):
         prompt = _prompt(request, loaded)
         engine = TransformersEngine(
             loaded.model,
@@ -83,9 +112,7 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
             batch_size=request.batch_size,
             end_ids=loaded.end_ids,
         )
-        run = _passes(request, spec, folder, channel, loaded, prompt, engine, swapped)
-    channel.send("stage", "saving")
-    _save(run, folder)
+        return _passes(request, spec, folder, channel, loaded, prompt, engine, swapped)
 
 
 def _passes(
@@ -144,7 +171,9 @@ def _passes(
     def kernel_pass() -> list[Pass]:
         nonlocal profiler
         channel.send("stage", "kernels")
-        profiler, made = _kernel_pass(request, engine, clock, work, spans, device)
+        # Where the time was too short for as many clean repetitions, a prefill takes long: no more of them here.
+        most = clean.stop.repetition_count if clean and clean.stop.rule is StopRule.TIME_LIMIT else None
+        profiler, made = _kernel_pass(request, engine, clock, work, spans, device, most)
         return [made]
 
     later: dict[PassKind, Callable[[], list[Pass]]] = {
@@ -181,6 +210,7 @@ def _passes(
         notes.append(_clock_unread(clean_clock.probe_failure))
     channel.ask("sampling ends")
     gc.enable()
+    gc.unfreeze()
     if profiler is not None:
         channel.send("stage", "exporting")
         profiler.export_chrome_trace(str(folder / KINETO_FILE))
@@ -214,11 +244,7 @@ def _attempt(kind: PassKind, make: Callable[[], list[Pass]], spec: "ModelSpec") 
     except Exception as error:  # whatever the model or a library raises: the clean pass is not its to throw away
         words = (str(error).strip() or type(error).__name__).splitlines()[0]
     # Only now, without the error, is the memory of the frames that it went through free again.
-    gc.collect()
-    if spec.device.startswith("cuda"):
-        import torch
-
-        torch.cuda.empty_cache()
+    _free_memory(spec.device)
     return [], [
         Note(
             code="pass-failed",
@@ -258,10 +284,18 @@ def _energy_only_when_forced(mode: DecodeMode) -> Note:
 
 
 def _kernel_pass(
-    request: Request, engine: TransformersEngine, clock: Clock, work: Workload, spans: SpanBuilder, device: str
+    request: Request,
+    engine: TransformersEngine,
+    clock: Clock,
+    work: Workload,
+    spans: SpanBuilder,
+    device: str,
+    most: int | None,
 ) -> tuple[Any, Pass]:
     """Run a few repetitions under torch.profiler, bounded in steps; the trace is exported later."""
-    repetitions = max(1, min(request.trace_repetition_count, request.trace_step_limit))
+    repetitions = max(
+        1, min(request.trace_repetition_count, request.trace_step_limit, most or request.trace_step_limit)
+    )
     steps = min(work.step_count, max(1, request.trace_step_limit // repetitions))
     short = Workload(mode=work.mode, new_token_count=steps + 1)
     started = time.monotonic_ns()
@@ -405,6 +439,23 @@ def _notes_on(swapped: Note | None, request: Request) -> list[Note]:
             )
         )
     return notes
+
+
+def _one_of_several(number: int, count: int) -> Note:
+    return Note(
+        code="one-of-several",
+        message=f"shape {number} of {count} that one process measured with the model loaded once",
+        advice="an interval over fresh processes wants --processes with one shape",
+        level=NoteLevel.INFO,
+    )
+
+
+def _free_memory(device: str) -> None:
+    gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _worst(alignments: Sequence[ClockAlignment]) -> tuple[ClockAlignment, ...]:

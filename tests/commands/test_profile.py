@@ -163,6 +163,12 @@ BAD_INPUT = [
     ((*TINY, "--device", "cuda:7"), "no CUDA device"),
     ((*TINY, "--device", "tpu"), "--device tpu: unknown; choose cpu"),
     ((*TINY, "-n", "many"), "Invalid value for '--new-tokens'"),
+    ((*TINY, "--shape", "1x8"), "--shape says batch and prompt tokens"),
+    ((*TINY[:3], "--shape", "8"), "--shape 8: wants batch and prompt tokens"),
+    ((*TINY[:3], "--shape", "0x8"), "--shape 0x8: wants batch and prompt tokens"),
+    ((*TINY[:3], "--shape", "1x8", "--shape", "01x8"), "--shape 01x8: given twice"),
+    ((*TINY[:3], "--shape", "1x8", "--processes", "2"), "--shape measures in one process"),
+    ((*TINY[:3], "--shape", "1x8", "--shape", "2x8", "--compile"), "--compile: what was compiled for one shape"),
     ((*TINY, "--mode", "magic"), "Invalid value for '--mode'"),
     ((*TINY, "--fim"), "leave out --fim"),
     ((*TINY, "--prompt", "missing.txt"), "--prompt missing.txt: no such file or folder"),
@@ -186,6 +192,36 @@ def test_a_users_mistake_gets_one_line_and_leaves_nothing(in_process, tmp_path, 
     assert message in done.stderr
     left = list((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else []
     assert left == []
+
+
+def test_shapes_are_runs_of_their_own_from_one_process(in_process, tmp_path):
+    out = tmp_path / "shapes"
+    words = (*TINY[:3], "-n", 4, "-r", 2, "--skip", "stacks", "--out", out)
+    done = in_process("profile", *words, "--shape", "1x8", "--shape", "2x9999", "--shape", "2x16")
+    assert done.returncode == 2
+    assert "2 of 3 shapes are kept in" in done.stderr
+    assert "b2-c9999: " in done.stderr  # beyond what the model reads
+    assert sorted(place.name for place in out.iterdir()) == ["b1-c8", "b2-c16"]
+    small, large = load_run(out / "b1-c8"), load_run(out / "b2-c16")
+    assert (large.cell.batch_size, large.cell.prompt_token_count) == (2, 16)
+    assert small.model.weights_digest == large.model.weights_digest
+    assert small.host is not None
+    assert large.host is not None
+    assert small.host.time_ns[-1] < large.host.time_ns[0]  # each with its own samples
+    assert small.kernels is not None
+    assert large.kernels is not None
+    assert "batch 1 · prompt 8" in done.stdout
+    assert "batch 2 · prompt 16" in done.stdout
+
+    done = in_process("show", out)
+    assert done.returncode == 2
+    assert "give one of the runs in it: b1-c8, b2-c16" in done.stderr
+    done = in_process("profile", *words, "--shape", "1x4", "--shape", "2x16")
+    assert done.returncode == 2
+    assert "b2-c16 exists already" in done.stderr
+    assert len(list(out.iterdir())) == 2
+    done = in_process("profile", *words[:-1], out / "b1-c8", "--shape", "1x4")
+    assert "is a run's folder" in done.stderr
 
 
 def test_folders_that_are_no_runs(in_process, tmp_path):

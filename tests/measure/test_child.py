@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -18,7 +19,7 @@ from tokprof.profiler.measure.child import choose_device, model_spec, out_of_mem
 from tokprof.profiler.measure.clocks import CudaClock  # noqa: E402
 from tokprof.profiler.measure.request import RAW_FOLDER, Request  # noqa: E402
 from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
-from tokprof.profiler.record import DecodeMode, NoteLevel, Outcome, PassKind, Phase  # noqa: E402
+from tokprof.profiler.record import DecodeMode, NoteLevel, Outcome, PassKind, Phase, StopRule  # noqa: E402
 from tokprof.profiler.store import load_run, load_runs, save_run  # noqa: E402
 
 TINY = Request(
@@ -152,6 +153,59 @@ def test_a_first_process_that_fails_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(MeasurementError, match="was killed"):
         supervisor.profile(TINY, tmp_path / "run", process_count=5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clean_pass_without_time_is_profiled_no_more_often(measure):
+    short = StopLimits(time_limit_s=1e-6)
+    run = measure(replace(TINY, limits=short, passes=(PassKind.CLEAN, PassKind.KERNELS)))
+    assert run.stop.rule is StopRule.TIME_LIMIT
+    assert [made.repetition_count for made in run.passes] == [1, 1]
+
+
+class Keeper(Supervisor):
+    """Takes finished cells as the supervisor does; answers the ``refused``th that no other may follow."""
+
+    def __init__(self, folder, refused=0):
+        self.folder = folder
+        self.refused = refused
+        self.runs = []
+
+    def ask(self, what, detail=""):
+        if what != "keep":
+            return Supervisor.ask(self, what, detail)
+        self.runs.append(detail or load_run(self.folder / RAW_FOLDER))
+        shutil.rmtree(self.folder / RAW_FOLDER, ignore_errors=True)
+        return None if len(self.runs) == self.refused else "yes"
+
+
+SHAPES = replace(TINY, shapes=((1, 8), (2, 8), (1, 16)), passes=(PassKind.CLEAN,))
+
+
+@pytest.mark.usefixtures("measure")  # gives back what measuring takes of this process
+def test_several_shapes_are_measured_one_after_another(tmp_path):
+    keeper = Keeper(tmp_path)
+    worker.measure(SHAPES, tmp_path, keeper)
+    assert [(run.cell.batch_size, run.cell.prompt_token_count) for run in keeper.runs] == [(1, 8), (2, 8), (1, 16)]
+    for number, run in enumerate(keeper.runs, start=1):
+        assert [note.message[:12] for note in run.notes if note.code == "one-of-several"] == [f"shape {number} of 3"]
+    refusing = Keeper(tmp_path, refused=2)
+    worker.measure(SHAPES, tmp_path, refusing)
+    assert len(refusing.runs) == 2
+
+
+@pytest.mark.usefixtures("measure")
+def test_a_shape_that_does_not_fit_costs_only_itself(monkeypatch, tmp_path):
+    clean = worker.measure_clean
+
+    def too_large(engine, *words, **more):
+        return out_of_memory() if engine.batch_size == 2 else clean(engine, *words, **more)
+
+    monkeypatch.setattr(worker, "measure_clean", too_large)
+    keeper = Keeper(tmp_path)
+    worker.measure(SHAPES, tmp_path, keeper)
+    first, failure, last = keeper.runs
+    assert failure.startswith("out of memory with tiny-llama")
+    assert first.outcome is last.outcome is Outcome.COMPLETE
 
 
 @pytest.mark.parametrize(("limit", "repetitions", "steps"), [(1, 1, 1), (2, 2, 2), (5, 3, 3), (48, 3, 9)])

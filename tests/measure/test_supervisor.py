@@ -1,5 +1,6 @@
 """The process around the measured one, interrupted and killed at every stage."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -22,9 +23,10 @@ from pathlib import Path
 from tokprof.profiler.errors import TokprofError
 from tokprof.profiler.measure.request import Request
 from tokprof.profiler.measure.stopping import StopLimits
-from tokprof.profiler.measure.supervisor import profile
+from tokprof.profiler.measure.supervisor import profile, profile_shapes
 
-folder, stage, delay_s, number, whom, processes = sys.argv[1:]
+folder, stage, delay_s, number, whom, processes, shapes = sys.argv[1:]
+seen = 0
 
 def hit():
     pid = os.getpid()
@@ -34,14 +36,22 @@ def hit():
     os.kill(pid, int(number))
 
 def report(message):
+    global seen
     if message.kind == "stage" and message.text == stage:
+        seen += 1
+        if int(shapes) and seen != 2:
+            return
         timer = threading.Timer(float(delay_s), hit)
         timer.daemon = True
         timer.start()
 
 request = Request(model="tiny-llama", weights="random", prompt_token_count=32, new_token_count=6, stack_time_s=0.5,
-                  limits=StopLimits(repetition_count=20))
+                  shapes=tuple((batch + 1, 16) for batch in range(int(shapes))), limits=StopLimits(repetition_count=20))
 try:
+    if int(shapes):
+        found = profile_shapes(request, Path(folder), report=report)
+        print([(one.folder.name, one.run and str(one.run.outcome), one.failure) for one in found])
+        sys.exit()
     runs = profile(request, Path(folder), process_count=int(processes), report=report)
 except TokprofError as error:
     print(error.exit_code, error)
@@ -50,8 +60,8 @@ else:
 """
 
 
-def measured(folder, stage, delay_s=0.0, *, number=signal.SIGINT, whom="supervisor", processes=1):
-    words = [sys.executable, "-c", SCRIPT, folder, stage, delay_s, int(number), whom, processes]
+def measured(folder, stage, delay_s=0.0, *, number=signal.SIGINT, whom="supervisor", processes=1, shapes=0):
+    words = [sys.executable, "-c", SCRIPT, folder, stage, delay_s, int(number), whom, processes, shapes]
     return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -90,6 +100,28 @@ def test_ctrl_c_after_the_clean_pass_keeps_it_and_marks_the_run(tmp_path, stage)
     assert run.outcome is Outcome.INTERRUPTED
     assert len(run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)) == 20 * 5
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.parametrize(("stage", "delay_s"), [("stacks", 0.05), ("assembling", 0.0)])
+def test_ctrl_c_keeps_the_shapes_that_are_finished(tmp_path, stage, delay_s):
+    done = measured(tmp_path / "runs", stage, delay_s, shapes=3)
+    found = ast.literal_eval(done.stdout)
+    assert [name for name, _, _ in found] == ["b1-c16", "b2-c16"], done.stderr
+    assert load_run(tmp_path / "runs/b1-c16").outcome is Outcome.COMPLETE
+    assert load_run(tmp_path / "runs/b2-c16").spans is not None
+    assert sorted(place.name for place in (tmp_path / "runs").iterdir()) == ["b1-c16", "b2-c16"]
+    wait_until_gone(tmp_path)
+
+
+def test_a_killed_worker_keeps_the_shapes_that_are_finished(tmp_path):
+    done = measured(tmp_path / "runs", "kernels", number=signal.SIGKILL, whom="measure.worker", shapes=3)
+    first, second, third = ast.literal_eval(done.stdout)
+    assert first == ("b1-c16", "complete", ""), done.stderr
+    for name, outcome, failure in (second, third):
+        assert outcome is None, name
+        assert "the measured process was killed" in failure
+    assert [place.name for place in (tmp_path / "runs").iterdir()] == ["b1-c16"]
     wait_until_gone(tmp_path)
 
 
