@@ -12,9 +12,8 @@ Noise is assumed or, in the designs called "measured", scaled until the variance
 recorded study (--components: what `tokprof attribute --from STUDY --json` writes). The estimators were chosen
 while looking at seed 20, so a record wants another. Of designs beside the main ones every fifth experiment is run.
 
-Two figures to read with care: N_out's interval is a few hundred-thousandths wide, because tokens are counted, and a
-robust centre of skewed step times is off by as much; "arms apart" cannot tell clocks, as no item is measured twice in a
-process, so what is expected of its costs is at the clock they ran at.
+One figure to read with care: "arms apart" cannot tell clocks, as no item is measured twice in a process, so what is
+expected of its costs is at the clock they ran at.
 """
 
 import argparse
@@ -36,6 +35,7 @@ from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import State, TimeModel, shapley
 from tokprof.profiler.analysis.compare import compare_steps
 from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
+from tokprof.profiler.analysis.study_parts import KernelPass
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.record import (
     DecodeMode,
@@ -85,7 +85,7 @@ class Noise:
     clock_sample_sd: float = 0.008  # of a sample's clock around it
     clock_reading_sd: float = 0.001  # of the reading
     gap_sd: float = 0.01  # of an arm's host gap in a process
-    gap_trace_sd: float = 0.02  # of the gap as the one trace of an arm shows it
+    gap_trace_sd: float = 0.02  # of the gap as an arm's trace in a process shows it
     drift_sd: float = 0.010  # stationary first-order autoregression from sample to sample
     drift_correlation: float = 0.95
     trend_sd: float = 0.010  # linear, from a process's start to its end
@@ -226,7 +226,7 @@ class Truth:
 
 
 def experiment(design, noise, plant, rng):
-    """Make one study; return it, what each arm's trace shows of the host's gaps, and the truth."""
+    """Make one study; return it, what the kernel passes show of the host's gaps, and the truth."""
     language, n_in, n_out = design.items(rng)
     plan = design.plan(language, n_in, n_out, rng)
     models = plant.models(design.on_gpu)
@@ -309,16 +309,23 @@ def experiment(design, noise, plant, rng):
         finished_block_count=len(unit),
         planned_block_count=len(unit),
     )
-    traces = {}
+    passes = {}
     if design.on_gpu:
-        shown = gaps[0] * np.exp(rng.normal(0, noise.gap_trace_sd, len(ROLES)))
-        walls = [float(np.median(step[here & (arm == k)[:, None]])) for k in range(len(ROLES))]
-        typical = [typical_step([wall - 1e9 * gap], [1e9 * gap]) for wall, gap in zip(walls, shown, strict=True)]
-        traces = {
-            k: TimelineDiff(a_name="base", b_name=NAMES[k], phases=(compare_steps(typical[BASE], typical[k]),))
+        shown = gaps * np.exp(rng.normal(0, noise.gap_trace_sd, shape))
+        both = {int(process[unit == number][0]): gap.tolist() for number, gap in enumerate(shown)}
+        if design.apart:  # the base's process of a replication and the arm's: either traces its own
+            both = {}
+            for number, gap in enumerate(shown):
+                where = unit == number
+                both.setdefault(int(process[where][0]), [None] * len(ROLES))[int(arm[where][0])] = gap[arm[where][0]]
+        passes = {
+            k: KernelPass(
+                timeline=TimelineDiff(a_name="base", b_name=NAMES[k], phases=()),
+                gaps_s={p: (own[BASE], own[k]) for p, own in both.items() if None not in (own[BASE], own[k])},
+            )
             for k in range(1, len(ROLES))
         }
-    return study, traces, truth
+    return study, passes, truth
 
 
 def planted(language, n_in, n_out, models, own):
@@ -417,8 +424,8 @@ POPULATION = (f"total, {Exposure.SEEN}", f"total, {Exposure.UNSEEN}")
 
 
 def one_experiment(tally, design, noise, plant, rng):
-    study, traces, truth = experiment(design, noise, plant, rng)
-    report = analyze_study(study, traces)
+    study, passes, truth = experiment(design, noise, plant, rng)
+    report = analyze_study(study, passes)
     comparisons = {c.arm: c for c in report.comparisons}
     for arm in range(1, len(ROLES)):
         comparison = comparisons[NAMES[arm]]

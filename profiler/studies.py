@@ -2,9 +2,9 @@
 
 The folder holds ``plan.json`` (arms, items with their text, design and seed: all that is needed to go on or to repeat
 it), one ``process-NN.jsonl`` per replication, the sampler's raw rows of each session beside it
-(``process-NN.S.samples``), and ``traces/ARM.json.gz``. A line of a process is a header (machine, models, token counts),
-a finished block with every instant of its samples, or the end. A line is complete or it does not count: whatever ended
-a process, at most the block under way is lost, and no finished one is measured again.
+(``process-NN.S.samples``), and the kernel passes' ``traces/process-NN-ARM.json.gz``. A line of a process is a header
+(machine, models, token counts), a finished block with every instant of its samples, or the end. A line is complete or
+it does not count: whatever ended a process, at most the block under way is lost, and no finished one is measured again.
 
 History of ``STUDY_VERSION``:
 
@@ -252,10 +252,14 @@ class Study:
                 return header.models[header.arms.index(arm)]
         raise KeyError(arm)
 
-    def trace_file(self, arm: int) -> Path | None:
-        """Return the arm's trace; ``None`` if the kernel pass has not come that far."""
-        file = trace_file(self.folder, self.plan.arms[arm].name)
-        return file if file.is_file() else None
+    def traces(self) -> dict[tuple[int, int], Path]:
+        """Return the trace of each arm and process, (arm, process), whose kernel pass has come that far."""
+        places = {
+            (arm, process): trace_file(self.folder, process, facts.name)
+            for process in range(self.plan.process_count)
+            for arm, facts in enumerate(self.plan.arms)
+        }
+        return {place: file for place, file in places.items() if file.is_file()}
 
 
 def file_name(arm_name: str) -> str:
@@ -263,9 +267,9 @@ def file_name(arm_name: str) -> str:
     return re.sub("[^a-z]+", "-", arm_name)
 
 
-def trace_file(folder: Path, arm_name: str) -> Path:
-    """Return where the kernel pass of an arm leaves its trace."""
-    return folder / TRACES / f"{file_name(arm_name)}.json.gz"
+def trace_file(folder: Path, process: int, arm_name: str) -> Path:
+    """Return where the kernel pass of an arm in a process leaves its trace."""
+    return folder / TRACES / f"process-{process:02d}-{file_name(arm_name)}.json.gz"
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

@@ -361,7 +361,7 @@ def test_no_arms_name_leads_out_of_the_folder():
     )
     plan = plan_of("python", arms=arms, apart=True)
     assert {Path(f"{unit.name}.jsonl").name for unit in units(plan)} == {f"{unit.name}.jsonl" for unit in units(plan)}
-    assert trace_file(Path("s"), "/../../victim").parent == Path("s/traces")
+    assert trace_file(Path("s"), 0, "/../../victim").parent == Path("s/traces")
 
 
 def sample_change(**change):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tokprof.profiler.analysis.stats import NORMAL_OVER_MAD, hodges_lehmann
 from tokprof.profiler.record import Array, Note, NoteLevel
 
 Value = float | Array
@@ -337,6 +338,7 @@ def fit_time_model(
     context: npt.ArrayLike,
     step_s: npt.ArrayLike,
     *,
+    step_sample: npt.ArrayLike | None = None,
     prefill_terms: int | None = None,
     gap_s: Value | None = None,
     clock_mhz: Value | None = None,
@@ -351,6 +353,10 @@ def fit_time_model(
     axes, (..., samples), of processes with the same items; the model's fields then have these axes. A gap and a clock
     (each one number, or of the leading axes' shape) are taken out of the times, so that the model gives them back.
 
+    ``step_sample`` says of which prefill each step is the continuation, in ascending order. What slowed all steps of a
+    sample then is taken to have slowed its prefill as well, and is taken off both: else robust fits would trust the
+    two phases' outliers unlike, by how each scatters, and shift one against the other.
+
     The fullest form of prefill is taken whose terms the samples tell apart and whose time grows with N_in; a note says
     if that is not p0 + p1 N + p2 N². ``prefill_terms`` bounds the number of terms: two states that are compared should
     have the same.
@@ -358,18 +364,25 @@ def fit_time_model(
     Raises
     ------
     ValueError
-        There are no samples, not as many times as token counts, or a time is not positive and finite.
+        There are no samples, not as many times as token counts, a time is not positive and finite, or ``step_sample``
+        does not name a prefill for every step.
     """
     n, context_count = (np.asarray(x, dtype=np.float64) for x in (n_in, context))
     for counts, times, what in ((n, prefill_s, "prefills"), (context_count, step_s, "decode steps")):
         if counts.ndim != 1 or counts.shape[-1:] != np.shape(times)[-1:]:
             raise ValueError(f"{what}: token counts of shape {counts.shape}, times of shape {np.shape(times)}")
+    told_apart = len(np.unique(context_count)) > 2 and context_count.max() >= 1.2 * context_count.min()
+    decode_design = context_count[:, None] ** np.array((0, 1) if told_apart else (0,))
+    prefill, step = _positive(prefill_s, "prefill"), _positive(step_s, "decode step")
+    if step_sample is not None:
+        slow, sample = _slow_samples(decode_design, step, step_sample, len(n))
+        prefill, step = prefill / np.exp(slow), step / np.exp(slow[..., sample])
     gap = np.asarray(0.0 if gap_s is None else gap_s)[..., None]
     speed = np.ones(1)
     if clock_mhz is not None and reference_clock_mhz is not None:
         speed = np.asarray(clock_mhz, dtype=np.float64)[..., None] / reference_clock_mhz
-    prefill = _positive(prefill_s, gap, "prefill") * speed**prefill_elasticity
-    step = _positive(step_s, gap, "decode step") * speed**decode_elasticity
+    prefill = _positive(prefill - gap, "prefill") * speed**prefill_elasticity
+    step = _positive(step - gap, "decode step") * speed**decode_elasticity
     notes = []
     wanted = min(prefill_terms or 3, _prefill_terms(n))
     for terms in range(wanted, 0, -1):
@@ -390,9 +403,7 @@ def fit_time_model(
                 level=NoteLevel.INFO,
             )
         )
-    told_apart = len(np.unique(context_count)) > 2 and context_count.max() >= 1.2 * context_count.min()
-    powers = (0, 1) if told_apart else (0,)
-    a, step_scatter = _robust_fit(context_count[:, None] ** np.array(powers), step)
+    a, step_scatter = _robust_fit(decode_design, step)
     if not told_apart:
         notes.append(
             Note(
@@ -435,8 +446,8 @@ def _prefill_terms(n: Array) -> int:
     return 2 if different >= 2 and spread >= 1.2 else 1
 
 
-def _positive(times: npt.ArrayLike, gap: Array, what: str) -> Array:
-    t = np.asarray(times, dtype=np.float64) - gap
+def _positive(times: npt.ArrayLike, what: str) -> Array:
+    t = np.asarray(times, dtype=np.float64)
     if t.ndim == 0 or t.shape[-1] == 0:
         raise ValueError(f"no {what} was measured")
     if not (np.isfinite(t) & (t > 0)).all():
@@ -444,13 +455,40 @@ def _positive(times: npt.ArrayLike, gap: Array, what: str) -> Array:
     return t
 
 
+def _slow_samples(design: Array, step: Array, step_sample: npt.ArrayLike, count: int) -> tuple[Array, Array]:
+    """Return by how much each sample's steps ran slower than the middle sample's, (..., samples), and each step's own.
+
+    It is a logarithm, 0 where a sample has no step.
+    """
+    sample = np.asarray(step_sample)
+    if sample.shape != step.shape[-1:] or sample.min() < 0 or sample.max() >= count or (np.diff(sample) < 0).any():
+        raise ValueError(f"step_sample of shape {sample.shape} does not name one of {count} prefills for each step")
+    solution, _ = _robust_fit(design, step)
+    logs = np.log(step / np.maximum(solution @ design.T, _least(step)))
+    bounds = np.searchsorted(sample, np.arange(count + 1))
+    known = np.flatnonzero(np.diff(bounds))
+    # All samples' medians at once: sorted together, with each sample's logs in a range of their own.
+    width = np.ptp(logs) + 1
+    ordered = np.sort(logs + width * sample, axis=-1)
+    middles = (ordered[..., (bounds[known] + bounds[known + 1] - 1 + odd) // 2] for odd in (0, 1))
+    medians = sum(middles) / 2 - width * known
+    slow = np.zeros((*step.shape[:-1], count))
+    slow[..., known] = medians - np.asarray(hodges_lehmann(medians))[..., None]
+    return slow, sample
+
+
+def _least(times: Array) -> Array:
+    """Return what a modelled time is not let below: a thousandth of the median."""
+    return np.asarray(1e-3 * np.median(times, axis=-1, keepdims=True))
+
+
 def _robust_fit(design: Array, times: Array) -> tuple[Array, Any]:
     """Fit times (..., n) by the columns of a design (n, k) to constant relative error; return (..., k) and the scale.
 
-    Iteratively reweighted least squares: Huber's weights until they settle and with them the scale (by the median
-    absolute deviation), then Tukey's bisquare, whose weights fall to zero. Each is 95 % efficient where the noise is
-    normal (Huber 1964; Beaton and Tukey 1974). Slow outliers only ever lengthen a time: with Huber's weights alone
-    they would, a little, and prefill's unlike decode's.
+    Iteratively reweighted least squares on logarithms: Huber's weights until they settle and with them the scale (by
+    the median absolute deviation), then Tukey's bisquare, whose weights fall to zero (Huber 1964; Beaton and Tukey
+    1974). Slow outliers only ever lengthen a time: with Huber's weights alone they would, a little, and prefill's
+    unlike decode's. Bisquare's constant is that of 85 % efficiency, where 95 % would let in twice as much of them.
     """
     size = np.abs(design).max(axis=0)
     x = design / size
@@ -459,16 +497,19 @@ def _robust_fit(design: Array, times: Array) -> tuple[Array, Any]:
     weight = np.ones_like(times)
     solution = np.zeros((*times.shape[:-1], k))
     scale: Any = np.zeros(times.shape[:-1])
-    floor = 1e-3 * np.median(times, axis=-1, keepdims=True)
+    least = _least(times)
+    target = times
     redescending = False
     for _ in range(60):
         before = solution
         left = (weight @ squares).reshape(*times.shape[:-1], k, k)
-        solution = np.linalg.solve(left, ((weight * times) @ x)[..., None])[..., 0]
-        fitted = np.maximum(solution @ x.T, floor)
-        error = np.abs(times - fitted) / fitted
+        solution = np.linalg.solve(left, ((weight * target) @ x)[..., None])[..., 0]
+        fitted = np.maximum(solution @ x.T, least)
+        log_error = np.log(times / fitted)
+        target = fitted * (1 + log_error)
+        error = np.abs(log_error)
         if not redescending:
-            scale = _NORMAL_OVER_MAD * np.median(error, axis=-1)
+            scale = NORMAL_OVER_MAD * np.median(error, axis=-1)
         error = error / np.maximum(scale, 1e-12)[..., None]
         settled = np.abs(solution - before).max() <= (1e-7 if redescending else 1e-4) * np.abs(solution).max()
         if settled and redescending:
@@ -477,10 +518,9 @@ def _robust_fit(design: Array, times: Array) -> tuple[Array, Any]:
         pull = (
             np.maximum(0.0, 1 - (error / _BISQUARE) ** 2) ** 2 if redescending else _HUBER / np.maximum(error, _HUBER)
         )
-        weight = pull * (floor / fitted) ** 2
+        weight = pull * (least / fitted) ** 2
     return solution / size, scale[()]
 
 
 _HUBER = 1.345
-_BISQUARE = 4.685
-_NORMAL_OVER_MAD = 1.4826
+_BISQUARE = 3.443

@@ -6,7 +6,6 @@ the logarithmic mean (Ang 2005, LMDI-I), which is exact. What kernels did side b
 lines sum to the difference; what medians do not add up to is the residual, and is printed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ import numpy as np
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
 from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
+from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
@@ -42,7 +42,6 @@ LOW_CONFIDENCE = 0.75
 LEFT_OUT_SHARE = 0.01  # of the busy time: less of it outside the steps goes unsaid
 MARKED_SHARE = 0.5  # of the repetitions: with more of them marked, no difference is called an effect
 RESIDUAL_SHARE = 0.25  # of the difference: with more of it in no line, likewise
-ERROR_OF_MEDIANS = math.sqrt(math.pi / 2)  # over that of means, of normal noise
 NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
 
 
@@ -445,8 +444,11 @@ def _with_intervals(
     from scipy.special import stdtr, stdtrit
 
     columns = slice(0, len(lines))
-    part_a, part_b = (np.var(s[:, columns], axis=0, ddof=1) / len(s) for s in (a, b))
-    error = np.sqrt(part_a + part_b) * (ERROR_OF_MEDIANS if unit == "step" else 1.0)
+    part_a, part_b = (
+        variance_of_median(s[:, columns]) if unit == "step" else np.var(s[:, columns], axis=0, ddof=1) / len(s)
+        for s in (a, b)
+    )
+    error = np.sqrt(part_a + part_b)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
         difference = np.array([line.difference_ns for line in lines])

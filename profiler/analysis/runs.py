@@ -56,7 +56,7 @@ def at_clean_times(
                 clean = clean_step(step, wall, on_cpu=run.environment.device.kind == "cpu")
                 pairs.append((step, replace(clean, time_of=_time_of(run, step.title, phase))))
         if pairs:
-            steps.append(_pooled([after for _, after in pairs], notes))
+            steps.append(pooled([after for _, after in pairs], notes))
             notes.append(_scaling(phase, pairs, on_cpu=runs[0].environment.device.kind == "cpu"))
         else:
             notes.append(
@@ -171,8 +171,11 @@ def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: 
     )
 
 
-def _pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
-    """Return the mean of the processes' steps, with these as its samples; of one process its step as it is."""
+def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
+    """Return the mean of the processes' steps of a phase, with these as its samples; of one process its step as it is.
+
+    Where processes ran other sequences of kernels, those that agree most are taken, and a note says so.
+    """
     if len(steps) == 1:
         return steps[0]
     groups: dict[tuple[object, ...], list[TypicalStep]] = {}

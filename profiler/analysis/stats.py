@@ -28,8 +28,15 @@ HODGES_LEHMANN_VARIANCE = float(np.pi / 3)
 NORMAL_OVER_MAD = 1.4826
 
 
-# Processes (or languages) count as a source of scatter of their own where the F test against the rest is below this.
-POOLED_ABOVE = 0.30
+# Processes (or languages) count as a source of scatter of their own where the F test against the rest is below this. By
+# simulation: nominal 95 % then cover 93 to 97 %; of three, whose own scatter is hardly known, a stricter one would miss
+# what is there, of more a laxer one would count what is not.
+POOLED_ABOVE = 0.20
+POOLED_ABOVE_OF_THREE = 0.30
+
+# Robust standard deviations by which a cell of processes x languages may stand out of what its row and column say.
+OUTLYING = 3.0
+FEWEST_JUDGED = 8  # values of which one can be told to stand out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +251,46 @@ def difference_in_differences(
     )
 
 
+def without_outliers(values: npt.ArrayLike) -> Array:
+    """Bring the outlying cells of a table of shape (processes, languages) back to three robust deviations.
+
+    A cell is judged by what its process and its language do in the other cells, by medians (Tukey's median polish), so
+    neither a slow process nor a language with an effect of its own is one. The mean of a class of languages would
+    otherwise scatter by the one cell that was disturbed.
+    """
+    z = _finite(values)
+    rest = z.copy()
+    for _ in range(3):
+        rest -= np.median(rest, axis=1, keepdims=True)
+        rest -= np.median(rest, axis=0, keepdims=True)
+    freedom = (z.shape[0] - 1) * (z.shape[1] - 1)
+    if not freedom:
+        return z
+    scale = NORMAL_OVER_MAD * float(np.median(np.abs(rest))) * float(np.sqrt(z.size / freedom))
+    return np.asarray(z - rest + _clipped(rest, np.array(scale)))
+
+
+def variance_of_median(values: npt.ArrayLike) -> Array:
+    """Return the variance of the median over the first axis, (n, ...) giving (...), of noise normal but for outliers.
+
+    It is pi/2 times that of the mean for many values and less for few (the terms beside n are fitted to 200,000 draws
+    of 3 to 50 values, to within 2 %). Values that stand far out move the median as little as nearer ones, so of eight
+    or more they are brought back to three robust deviations first.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    n = len(v)
+    rest = v - np.median(v, axis=0)
+    if n >= FEWEST_JUDGED:
+        rest = _clipped(rest, n / (n - 0.8) * NORMAL_OVER_MAD * np.median(np.abs(rest), axis=0))
+    return np.asarray(np.pi / 2 * np.var(rest, axis=0, ddof=1) / (n + (0.49 if n % 2 else 1.27)))
+
+
+def _clipped(rest: Array, scale: Array) -> Array:
+    """Bring deviations back to so many of their scale; where that is 0, as of mostly equal values, none is judged."""
+    limit = np.where(scale > 0, OUTLYING * scale, np.inf)
+    return np.clip(rest, -limit, limit)
+
+
 def over_languages(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate:
     """Estimate the mean log difference of a class of languages, of which those measured are a sample.
 
@@ -262,10 +309,10 @@ def over_languages(values: npt.ArrayLike, *, confidence: float = CONFIDENCE) -> 
         square = np.array([languages * rows.var(ddof=1), processes * columns.var(ddof=1)])  # mean squares of either
         free = np.array([processes - 1.0, languages - 1.0])
         sum_of_rest, freedom_of_rest = float((rest**2).sum()), float(free.prod())
-        # Where processes or languages do not scatter beyond the rest, they are part of it; then Satterthwaite. Plain
-        # differences of mean squares would cover 92 to 99 %, by how large each is, this 93 to 97 %.
+        # Where processes or languages do not scatter beyond the rest, they are part of it; then Satterthwaite.
+        below = np.where(free <= 2, POOLED_ABOVE_OF_THREE, POOLED_ABOVE)
         with np.errstate(divide="ignore", invalid="ignore"):
-            apart = fdtrc(free, freedom_of_rest, square * freedom_of_rest / sum_of_rest) < POOLED_ABOVE
+            apart = fdtrc(free, freedom_of_rest, square * freedom_of_rest / sum_of_rest) < below
         freedom_of_rest += float(free[~apart].sum())
         square_of_rest = (sum_of_rest + float((free * square)[~apart].sum())) / freedom_of_rest
         variance = max(square_of_rest + float((square - square_of_rest)[apart].sum()), square_of_rest)

@@ -5,7 +5,7 @@ more time. They come from blocks in which both arms ran. The process is the unit
 a claim about a class of languages. All claims of a report share one family of Holm, the languages of an arm another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from tokprof.profiler.analysis.study_parts import (
     FactorLine,
     FertilityLine,
     IdentityLine,
+    KernelPass,
     NaturalLine,
     Rates,
     against_base,
@@ -30,7 +31,7 @@ from tokprof.profiler.analysis.study_parts import (
     seconds,
 )
 from tokprof.profiler.errors import InputError
-from tokprof.profiler.record import Array, Note, NoteLevel, Phase, TimelineDiff
+from tokprof.profiler.record import Array, Note, NoteLevel, TimelineDiff
 from tokprof.profiler.studies import ArmRole, Exposure, Study
 
 QUANTITIES = ("total", "prefill", "decode", "step")
@@ -175,17 +176,16 @@ class _Differences:
         return replace(estimate, method=METHOD_APART) if self.apart else estimate
 
     def by_language(self) -> Array | None:
-        """Return shape (processes, languages): each process's value in each language that every process measured."""
+        """Return shape (processes, languages): each process's value in each language that all measured."""
         known = [set(own.tolist()) for own in self.languages]
         shared = sorted(set.intersection(*known)) if known else []
         if not shared:
             return None
-        return np.array(
-            [
-                [float(stats.hodges_lehmann(own[labels == code])) for code in shared]
-                for own, labels in zip(self.blocks, self.languages, strict=True)
-            ]
-        )
+        table = [
+            [float(stats.hodges_lehmann(own[labels == code])) for code in shared]
+            for own, labels in zip(self.blocks, self.languages, strict=True)
+        ]
+        return stats.without_outliers(table)
 
 
 def _differences(study: Study, table: _Table, arm: int, quantity: str, languages: Sequence[int]) -> _Differences:
@@ -215,10 +215,8 @@ def same_tokens(study: Study, arm: int) -> bool:
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
-def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None) -> StudyReport:
-    """Analyse every finished block of a study.
-
-    ``timelines`` holds, per arm, the comparison of its traced steps with the base's, at the times of the clean samples.
+def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) -> StudyReport:
+    """Analyse every finished block of a study; ``passes`` holds what the profiled pass tells of an arm.
 
     Raises
     ------
@@ -250,7 +248,7 @@ def analyze_study(study: Study, timelines: dict[int, TimelineDiff] | None = None
     comparisons = []
     for arm in arms:
         own_claims = [claim for claim in claims if claim.arm == plan.arms[arm].name]
-        comparison, said = _comparison(study, table, arm, own_claims, margin, (timelines or {}).get(arm))
+        comparison, said = _comparison(study, table, arm, own_claims, margin, (passes or {}).get(arm))
         comparisons.append(comparison)
         notes += said
     pivot = next((language for language in plan.languages if language.key == "python"), plan.languages[0])
@@ -353,11 +351,11 @@ def _raw_claims(study: Study, table: _Table, arm: int) -> list[tuple[int, str, s
 
 
 def _comparison(
-    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, timeline: TimelineDiff | None
+    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, traced: KernelPass | None
 ) -> tuple[Comparison, list[Note]]:
     plan = study.plan
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
-    parts, notes = factors(study, arm, _gaps_s(study, timeline), every.left_out)
+    parts, notes = factors(study, arm, traced.gaps_s if traced is not None else None, every.left_out)
     lines = []
     for code, language in enumerate(plan.languages):
         found = {q: _differences(study, table, arm, q, [code]).estimate() for q in ("total", "prefill", "decode")}
@@ -386,19 +384,11 @@ def _comparison(
         components=stats.variance_components(every.blocks, every.groups),
         factors=parts,
         phases=phase_split(study, arm, every.left_out),
-        timeline=timeline,
+        timeline=traced.timeline if traced is not None else None,
     )
+    if traced is not None:
+        notes += traced.timeline.notes
     return comparison, notes
-
-
-def _gaps_s(study: Study, timeline: TimelineDiff | None) -> tuple[float, float] | None:
-    """Return the idle time of a decode step of base and arm; on a CPU host and device are one, and there is none."""
-    if timeline is None or study.headers[0].environment.device.kind == "cpu":
-        return None
-    decode = next((phase for phase in timeline.phases if phase.phase is Phase.DECODE), None)
-    if decode is None:
-        return None
-    return tuple(max(0.0, side.wall_ns - side.busy_ns) / 1e9 for side in (decode.a, decode.b))  # type: ignore[return-value]
 
 
 def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison]) -> list[Note]:

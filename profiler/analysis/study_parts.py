@@ -21,7 +21,7 @@ from tokprof.profiler.analysis.attribution import (
     split_decode,
 )
 from tokprof.profiler.analysis.compare import compare_steps
-from tokprof.profiler.analysis.runs import clean_step
+from tokprof.profiler.analysis.runs import clean_step, pooled
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.record import (
     Array,
@@ -31,11 +31,9 @@ from tokprof.profiler.record import (
     Phase,
     PhaseDiff,
     TimelineDiff,
-    Trace,
     TypicalStep,
 )
 from tokprof.profiler.studies import ArmRole, Study, StudySamples
-from tokprof.profiler.trace.steps import typical_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,17 +284,19 @@ def natural(study: Study) -> tuple[NaturalLine, ...]:
 
 
 def factors(
-    study: Study, arm: int, gaps_s: tuple[float, float] | None = None, left_out: Collection[int] = ()
+    study: Study, arm: int, gaps_s: Mapping[int, tuple[float, float]] | None = None, left_out: Collection[int] = ()
 ) -> tuple[tuple[FactorLine, ...], list[Note]]:
     """Divide an arm's difference to the base among the factors of the time model, by Shapley's rule.
 
     Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``gaps_s``
-    holds the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on a GPU);
-    ``left_out`` names processes that are not counted.
+    holds, per process, the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on
+    a GPU). Processes that were not traced are given the mean gap of the others, and do not count in the gap's own
+    interval. ``left_out`` names processes that are not counted.
     """
+    gaps_s = gaps_s or {}
+    mean_gap_s = tuple(np.mean(list(gaps_s.values()), axis=0).tolist()) if gaps_s else (None, None)
     notes: list[Note] = []
-    splits: list[ShapleySplit] = []
-    item_counts: list[int] = []
+    found: list[_ProcessSplit] = []
     arms = forced(study, 0), forced(study, arm)
     for process in np.unique(study.samples.process).tolist():
         sides = [own.select(own.process == process) for own in arms]
@@ -304,7 +304,7 @@ def factors(
         if process in left_out or not len(shared):
             continue
         try:
-            models, said = _models(study, sides, gaps_s or (None, None))
+            models, said = _models(study, sides, gaps_s.get(process, mean_gap_s))
         except ValueError as error:
             words = f"process {process}: {error}; it is left out of the factors"
             notes.append(Note(code="model-not-fitted", message=words))
@@ -321,27 +321,19 @@ def factors(
             for model, side in zip(models, sides, strict=True)
         ]
         observed = [_per_item(side, seconds(side), shared) for side in sides]
-        splits.append(shapley(states[0], states[1], observed[0], observed[1]).summed())
-        item_counts.append(len(shared))
-    if not splits:
+        split = shapley(states[0], states[1], observed[0], observed[1]).summed()
+        found.append(_ProcessSplit(split=split, item_count=len(shared), traced=process in gaps_s))
+    if not found:
         return (), list(dict.fromkeys(notes))
-    splits, item_counts, said = _of_one_form(splits, item_counts)
-    notes += said
-    parts = [
-        (str(factor), [split.effect_s[place] for split in splits]) for place, factor in enumerate(splits[0].factors)
-    ]
-    parts.append(("residual", [split.residual_s for split in splits]))
-    shares = [[*split.log_shares(), split.residual_log_share()] for split in splits]
-    lines = tuple(
-        FactorLine(
-            factor=name,
-            seconds=float(np.mean([effect / count for effect, count in zip(effects, item_counts, strict=True)])),
-            effect=_effect(name, [float(own[place]) for own in shares]),
-            remark=REMARKS[name],
-        )
-        for place, (name, effects) in enumerate(parts)
-    )
-    return lines, list(dict.fromkeys(notes))
+    found, said = _of_one_form(found)
+    lines = []
+    for place, name in enumerate([*map(str, found[0].split.factors), "residual"]):
+        # A gap that was lent from other processes' traces is no further measurement of it.
+        own = [one for one in found if one.traced] if name == Factor.GAP else found
+        effect = stats.student([one.log_share(place) for one in own], method="Shapley, Student's t over processes")
+        time_s = float(np.mean([one.seconds(place) for one in own]))
+        lines.append(FactorLine(factor=name, seconds=time_s, effect=effect, remark=REMARKS[name]))
+    return tuple(lines), list(dict.fromkeys([*notes, *said]))
 
 
 def phase_split(study: Study, arm: int, left_out: Collection[int] = ()) -> tuple[FactorLine, ...]:
@@ -375,30 +367,36 @@ def phase_split(study: Study, arm: int, left_out: Collection[int] = ()) -> tuple
     )
 
 
-def _effect(factor: str, shares: Sequence[float]) -> Estimate:
-    """Estimate a factor's share from the processes'; of the gap, which one trace of each arm told, without interval."""
-    if factor == Factor.GAP:
-        return stats.student([np.mean(shares)], unit="trace", method="Shapley, of one trace of each arm")
-    return stats.student(shares, method="Shapley, Student's t over processes")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ProcessSplit:
+    """The split of one process; the place after its factors is the residual's."""
+
+    split: ShapleySplit
+    item_count: int
+    traced: bool  # the host's gaps are its own
+
+    def seconds(self, place: int) -> float:
+        return float([*self.split.effect_s, self.split.residual_s][place] / self.item_count)
+
+    def log_share(self, place: int) -> float:
+        return float([*self.split.log_shares(), self.split.residual_log_share()][place])
 
 
-def _of_one_form(
-    splits: Sequence[ShapleySplit], item_counts: Sequence[int]
-) -> tuple[list[ShapleySplit], list[int], list[Note]]:
+def _of_one_form(found: Sequence[_ProcessSplit]) -> tuple[list[_ProcessSplit], list[Note]]:
     """Keep the processes with the factors that most of them have: only these can be averaged."""
-    forms = Counter(split.factors for split in splits)
+    forms = Counter(one.split.factors for one in found)
     form = max(forms, key=lambda factors: (forms[factors], len(factors)))
-    kept = [place for place, split in enumerate(splits) if split.factors == form]
+    kept = [one for one in found if one.split.factors == form]
     notes = []
-    if len(kept) < len(splits):
+    if len(kept) < len(found):
         notes.append(
             Note(
                 code="factors-of-fewer",
-                message=f"{len(splits) - len(kept)} of {len(splits)} processes tell other factors apart than the rest; "
+                message=f"{len(found) - len(kept)} of {len(found)} processes tell other factors apart than the rest; "
                 "they are left out of the factors",
             )
         )
-    return [splits[place] for place in kept], [item_counts[place] for place in kept], notes
+    return kept, notes
 
 
 def _models(
@@ -430,6 +428,7 @@ def _fit(study: Study, samples: StudySamples, *, flat: bool = False, **more: Any
         samples.prefill_ns / 1e9,
         np.ones_like(context) if flat else context,
         np.concatenate(steps) / 1e9,
+        step_sample=np.repeat(np.arange(len(counts)), counts),
         **more,
     )
 
@@ -497,31 +496,60 @@ REMARKS = {
 # ------------------------------------------------------------------------------------------------------------ kernels
 
 
-def clean_timelines(study: Study, traces: Mapping[int, Trace]) -> dict[int, TimelineDiff]:
-    """Compare each traced arm's typical prefill and decode step with the base's, at the times of the clean samples.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelPass:
+    """What the profiled pass tells of an arm beside the base, at the times of the clean samples."""
 
-    ``traces`` holds the arms' traces; the base's is arm 0. The profiled pass tells the kernels, the clean samples of
-    the same item and the same steps tell the time.
+    timeline: TimelineDiff  # typical prefill and decode step, the means of the processes in which both were traced
+    gaps_s: Mapping[int, tuple[float, float]]  # per process: idle time of a decode step of base and arm; none on a CPU
+
+
+def kernel_passes(study: Study, found: Mapping[tuple[int, int], Sequence[TypicalStep]]) -> dict[int, KernelPass]:
+    """Compare each traced arm's typical prefill and decode step with the base's.
+
+    ``found`` holds the typical steps of the trace of each (arm, process); the base's is arm 0. The profiled pass tells
+    the kernels, the process's clean samples of the same item and the same steps tell the time.
     """
-    if 0 not in traces:
-        return {}
-    steps = {arm: _clean_steps(study, arm, trace) for arm, trace in traces.items()}
-    return {
-        arm: TimelineDiff(
-            a_name=study.plan.arms[0].name,
-            b_name=study.plan.arms[arm].name,
-            phases=tuple(_without_verdicts(compare_steps(a, b)) for a in steps[0] for b in own if a.phase is b.phase),
-        )
-        for arm, own in steps.items()
-        if arm != 0
-    }
+    steps = {place: _clean_steps(study, *place, own) for place, own in found.items()}
+    names = [arm.name for arm in study.plan.arms]
+    passes = {}
+    for arm in sorted({arm for arm, _ in steps} - {0}):
+        shared = sorted(process for other, process in steps if other == arm and (0, process) in steps)
+        notes: list[Note] = []
+        phases = []
+        gaps_s = {}
+        for phase in (Phase.PREFILL, Phase.DECODE):
+            sides = [
+                {process: own for process in shared if (own := steps[side, process].get(phase)) is not None}
+                for side in (0, arm)
+            ]
+            both = sorted(sides[0].keys() & sides[1].keys())
+            if both:
+                base, other = (pooled([side[process] for process in both], notes) for side in sides)
+                phases.append(_with_verdicts_over_processes(compare_steps(base, other)))
+            if phase is Phase.DECODE and not _on_cpu(study):
+                gaps_s = {process: (_gap_s(sides[0][process]), _gap_s(sides[1][process])) for process in both}
+        if phases:
+            timeline = TimelineDiff(a_name=names[0], b_name=names[arm], phases=tuple(phases), notes=tuple(notes))
+            passes[arm] = KernelPass(timeline=timeline, gaps_s=gaps_s)
+    return passes
 
 
-def _without_verdicts(diff: PhaseDiff) -> PhaseDiff:
-    """Return the comparison without its verdicts: each arm was traced in one process.
+def _on_cpu(study: Study) -> bool:
+    return study.headers[0].environment.device.kind == "cpu"
+
+
+def _gap_s(step: TypicalStep) -> float:
+    return max(0.0, step.wall_ns - step.busy_ns) / 1e9
+
+
+def _with_verdicts_over_processes(diff: PhaseDiff) -> PhaseDiff:
+    """Return the comparison, without its verdicts if the arms were traced in one process.
 
     How that process's steps scatter is not how processes do, and an effect of a study has to stand out of the latter.
     """
+    if diff.a.sample_unit == diff.b.sample_unit == "process":
+        return diff
     ledgers = tuple(
         (name, tuple(replace(line, low_ns=None, high_ns=None, verdict="one sample") for line in lines))
         for name, lines in diff.ledgers
@@ -529,23 +557,25 @@ def _without_verdicts(diff: PhaseDiff) -> PhaseDiff:
     return replace(diff, ledgers=ledgers)
 
 
-def _clean_steps(study: Study, arm: int, trace: Trace) -> tuple[TypicalStep, ...]:
+def _clean_steps(study: Study, arm: int, process: int, found: Sequence[TypicalStep]) -> dict[Phase, TypicalStep]:
+    """Put the typical steps of an arm's trace in a process to the time of that process's clean samples."""
     samples = study.samples
-    traced_item = int(samples.item[np.lexsort((samples.block, samples.process))[0]])
+    measured = np.flatnonzero(samples.process == process)
     rows = (samples.arm == arm) & (samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED))
-    same = rows & (samples.item == traced_item)
-    chosen = np.flatnonzero(same if same.any() else rows)
+    chosen = np.flatnonzero(rows & (samples.process == process))
     if not len(chosen):
-        return ()
+        return {}
+    traced_item = samples.item[measured[np.argmin(samples.block[measured])]]  # that of the process's first block
+    same = chosen[samples.item[chosen] == traced_item]
+    chosen = same if len(same) else chosen
     starts, counts = samples.step_start[chosen], samples.step_count[chosen]
     first = [study.step_ns[a : a + min(n, study.plan.trace_step_count)] for a, n in zip(starts, counts, strict=True)]
     walls = {
         Phase.PREFILL: float(np.median(samples.prefill_ns[chosen])),
         Phase.DECODE: float(np.median(np.concatenate(first))),
     }
-    on_cpu = study.headers[0].environment.device.kind == "cpu"
-    return tuple(
-        clean_step(step, walls[step.phase], on_cpu=on_cpu)
-        for step in typical_steps(trace)
+    return {
+        step.phase: clean_step(step, walls[step.phase], on_cpu=_on_cpu(study))
+        for step in found
         if step.phase is not None and walls[step.phase] > 0
-    )
+    }

@@ -518,15 +518,15 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
 
 def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     from tokprof.profiler.analysis.study import analyze_study
-    from tokprof.profiler.analysis.study_parts import clean_timelines
+    from tokprof.profiler.analysis.study_parts import kernel_passes
     from tokprof.profiler.report.study_html import write_study_page
     from tokprof.profiler.report.study_text import print_study
     from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.trace.reader import read_trace
+    from tokprof.profiler.trace.steps import typical_steps
 
-    files = {arm: study.trace_file(arm) for arm in range(len(study.plan.arms))}
-    traces = {arm: read_trace(file, cache=False) for arm, file in files.items() if file is not None}
-    report = analyze_study(study, clean_timelines(study, traces))
+    steps = {place: typical_steps(read_trace(file, cache=False)) for place, file in study.traces().items()}
+    report = analyze_study(study, kernel_passes(study, steps))
     place = html or study.folder / "report.html"
     page = f"the page      {place}"
     try:

@@ -95,18 +95,18 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
 
 
 def _request(folder: Path, plan: Plan, unit: Unit, log: ProcessLog) -> StudyRequest:
-    """Ask for the blocks that are not there yet, and in the first replication for the arms' traces."""
+    """Ask for the blocks and for the arms' traces that are not there yet."""
     untraced = [
         arm
         for arm in unit.arms
-        if plan.arms[arm].weights_of is None and not trace_file(folder, plan.arms[arm].name).is_file()
+        if plan.arms[arm].weights_of is None and not trace_file(folder, unit.process, plan.arms[arm].name).is_file()
     ]
     return StudyRequest(
         plan=plan,
         unit=unit,
         session=len(log.headers),
         blocks=tuple(block for block in unit.blocks if block.index not in log.finished),
-        traced_arms=tuple(untraced) if plan.trace_step_count and unit.process == 0 else (),
+        traced_arms=tuple(untraced) if plan.trace_step_count else (),
         traced_item=unit.blocks[0].item,
     )
 
@@ -174,7 +174,7 @@ class _StudySession(Session):
     def _keep_trace(self, arm_name: str) -> None:
         import gzip
 
-        place = trace_file(self.folder, arm_name)
+        place = trace_file(self.folder, self.request.unit.process, arm_name)
         temporary = place.with_name(f".{place.name}.partial")
         with writing(place):
             with (self.scratch / "kineto.json").open("rb") as source, gzip.open(temporary, "wb", 6) as target:

@@ -135,9 +135,11 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
         gc.collect()
         Interrupts.check()
     channel.ask("sampling ends")
-    for arm in request.traced_arms:
+    on_gpu = device.startswith("cuda")
+    # Only where host and device are two does a trace tell the host's gap, which every process has of its own.
+    for arm in request.traced_arms if on_gpu or request.unit.process == 0 else ():
         channel.send("stage", "tracing", detail=plan.arms[arm].name)
-        _trace(arms[arm], request.traced_item, plan, clock, folder / "kineto.json", on_gpu=device.startswith("cuda"))
+        _trace(arms[arm], request.traced_item, plan, clock, folder / "kineto.json", on_gpu=on_gpu)
         channel.ask("trace", detail=str(arm))
 
 

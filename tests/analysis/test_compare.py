@@ -198,13 +198,20 @@ def test_small_differences_are_noise_large_ones_effects_and_unclear_ones_inconcl
 def test_the_interval_is_welchs_over_the_samples():
     from scipy import stats
 
-    a, b = noisy(1.0, 1, count=6), noisy(1.05, 2, count=9, spread=0.03)
+    a, b = noisy(1.0, 1, count=6, unit="process"), noisy(1.05, 2, count=9, spread=0.03, unit="process")
     line = dict(compare_steps(a, b).ledgers)["category"][0]
     test = stats.ttest_ind(b.samples_ns.sum(axis=1), a.samples_ns.sum(axis=1), equal_var=False)
     expected = test.confidence_interval(0.95)
-    widened = np.sqrt(np.pi / 2)  # a line of steps holds medians
-    assert line.high_ns - line.low_ns == pytest.approx((expected.high - expected.low) * widened)
+    assert line.high_ns - line.low_ns == pytest.approx(expected.high - expected.low)
     assert (line.high_ns + line.low_ns) / 2 == pytest.approx(line.difference_ns)
+    # A line of steps holds medians, whose error is larger and which slow steps hardly move.
+    a, b = noisy(1.0, 1, count=30), noisy(1.05, 2, count=30)
+    line = dict(compare_steps(a, b).ledgers)["category"][0]
+    late = replace(b, samples_ns=b.samples_ns + np.where(np.arange(30) == 7, 5000.0, 0.0)[:, None])
+    slow = dict(compare_steps(a, late).ledgers)["category"][0]
+    expected = stats.ttest_ind(b.samples_ns.sum(axis=1), a.samples_ns.sum(axis=1)).confidence_interval(0.95)
+    assert line.high_ns - line.low_ns == pytest.approx((expected.high - expected.low) * np.sqrt(np.pi / 2), rel=0.05)
+    assert slow.high_ns - slow.low_ns < 1.2 * (line.high_ns - line.low_ns)
 
 
 def test_the_interval_of_medians_covers():

@@ -190,6 +190,33 @@ def test_what_a_process_does_to_all_languages_widens_a_claim_about_languages():
     assert did.error == pytest.approx(stats.welch(alike.mean(axis=0)[:4], alike.mean(axis=0)[4:]).error)  # it cancels
 
 
+def test_an_outlying_cell_does_little_and_a_language_or_process_of_its_own_all():
+    rng = np.random.default_rng(4)
+    table = rng.normal(0, 0.01, (5, 8))
+    table[:, 3] += 0.3
+    table[2] += 0.2
+    np.testing.assert_allclose(stats.without_outliers(table), table, atol=0.02)
+    wild = table.copy()
+    wild[1, 6] += 1.0
+    kept = stats.without_outliers(wild)
+    assert abs(kept.mean() - table.mean()) < 0.002 < 0.02 < abs(wild.mean() - table.mean())
+    exact = np.zeros((3, 4))
+    exact[1, 1] = 1.0
+    np.testing.assert_array_equal(stats.without_outliers(exact), exact)  # nothing scatters: nothing is judged
+    np.testing.assert_array_equal(stats.without_outliers(wild[:1]), wild[:1])
+
+
+@pytest.mark.parametrize("count", [3, 4, 9, 18])
+def test_the_variance_of_a_median_is_that_of_medians(count):
+    rng = np.random.default_rng(count)
+    draws = rng.normal(0, 1, (count, 20_000))
+    assert np.mean(stats.variance_of_median(draws)) == pytest.approx(np.median(draws, axis=0).var(), rel=0.1)
+    late = draws + 30 * (rng.random(draws.shape) < 0.02)
+    if count > 8:  # the median hardly moves, a plain variance is 18 times what it was
+        assert np.mean(stats.variance_of_median(late)) < 1.5 * np.mean(stats.variance_of_median(draws))
+    np.testing.assert_array_equal(stats.variance_of_median(np.ones((count, 2))), [0, 0])
+
+
 @pytest.mark.parametrize("processes", [3, 8])
 def test_intervals_over_processes_and_languages_cover(processes):
     # A small part of benchmarks/attribution_simulation.py; 600 experiments tell 95 % from 91 and from 99.

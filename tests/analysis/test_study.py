@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
+from tokprof.profiler.analysis.study_parts import kernel_passes
 from tokprof.profiler.errors import InputError
+from tokprof.profiler.record import Device, Phase, StepKernels, TypicalStep
 from tokprof.profiler.studies import ArmRole
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -256,6 +258,74 @@ def test_processes_whose_factors_differ_from_most_are_left_out_aloud():
     report = analyze_study(replace(study, samples=replace(study.samples, sm_clock_mhz=clock)))
     assert factors_of(report, "tuned")["clock"].effect.count == 4
     assert any("1 of 5 processes tell other factors apart" in note.message for note in report.notes)
+
+
+def traced(wall_ns, gap_ns, phase):
+    """Return a step of two kernels as a trace shows it."""
+    durations = np.full(2, (wall_ns - gap_ns) / 2)
+    kernels = StepKernels(
+        **dict.fromkeys(("name", "category", "operator", "frame", "stream", "gap_cause"), np.zeros(2)),
+        layer=np.full(2, -1),
+        start_ns=np.array([0, durations[0] + gap_ns / 2]),
+        duration_ns=durations,
+        gap_ns=np.full(2, gap_ns / 2),
+        names=("gemm",),
+        categories=("gemm",),
+        operators=("",),
+        frames=("",),
+        gap_causes=("",),
+    )
+    facts = {"step_count": 9, "sampled_step_count": 9, "overlap_ns": 0.0, "confidence": 1.0, "evidence": ""}
+    return TypicalStep(phase=phase, wall_ns=wall_ns, busy_ns=wall_ns - gap_ns, kernels=kernels, **facts)
+
+
+def on_gpu(study):
+    header = study.headers[0]
+    device = Device(kind="cuda", name="made up")
+    machine = replace(header.environment, device=device)
+    return replace(study, headers=(msgspec.structs.replace(header, environment=machine),))
+
+
+def test_the_hosts_gap_of_each_process_gives_the_gap_an_interval():
+    study = on_gpu(study_of(plan_of(ArmRole.TUNED, process_count=4), noise=0.0005))
+    gap_ns = {0: 1e6, 1: 4e6}
+    draw = np.random.default_rng(5)
+    found = {
+        (arm, process): (traced(30e6, gap_ns[arm] * np.exp(draw.normal(0, 0.02)), Phase.DECODE),)
+        for arm in gap_ns
+        for process in range(4)
+    }
+    passes = kernel_passes(study, found)
+    report = analyze_study(study, passes)
+    lines = factors_of(report, "tuned")
+    # 3 ms more of the host's, which the device makes up for: a step of 30 ms takes as long as before.
+    assert lines["gap"].effect.count == 4
+    assert lines["gap"].effect.low > 0.04
+    assert lines["step cost"].effect.high < 0
+    assert lines["gap"].seconds + lines["step cost"].seconds == pytest.approx(0, abs=0.2 * lines["gap"].seconds)
+    verdicts = {line.verdict for _, ledger in passes[1].timeline.phases[0].ledgers for line in ledger}
+    assert verdicts == {"noise"}  # over processes: what the kernels gave up, the gaps took
+
+
+def test_the_gap_of_one_trace_serves_all_processes_and_has_no_interval():
+    study = on_gpu(study_of(plan_of(ArmRole.TUNED, process_count=4), noise=0.0005))
+    found = {(arm, 2): (traced(30e6, 1e6 + 1e6 * arm, Phase.DECODE),) for arm in (0, 1)}
+    passes = kernel_passes(study, found)
+    lines = factors_of(analyze_study(study, passes), "tuned")
+    assert (lines["gap"].effect.count, lines["gap"].effect.error) == (1, None)
+    assert lines["gap"].effect.value > 0
+    assert lines["step cost"].effect.count == 4
+    ledgers = [line for _, ledger in passes[1].timeline.phases[0].ledgers for line in ledger]
+    assert {(line.verdict, line.low_ns) for line in ledgers} == {("one sample", None)}
+
+
+def test_processes_in_which_one_side_alone_was_traced_are_not_compared():
+    study = study_of(plan_of(ArmRole.TUNED))
+    step = (traced(30e6, 1e6, Phase.DECODE),)
+    assert kernel_passes(study, {(0, 0): step, (1, 1): step}) == {}
+    passes = kernel_passes(study, {(0, 0): step, (1, 0): step, (0, 1): step})
+    assert passes[1].gaps_s == {}  # on a CPU host and device are one
+    assert passes[1].timeline.phases[0].a.sample_unit == "step"
 
 
 def test_the_log_mean_split_between_phases_is_the_whole_difference_exactly():

@@ -102,7 +102,7 @@ def test_a_study_from_the_plan_to_the_page(finished):
     study = load_study(folder, units(plan), plan)
     assert study.finished_block_count == study.planned_block_count == 4 * 2 + 4
     assert {arm.name for arm in plan.arms} == {"base", "base again", "tuned"}
-    assert [study.trace_file(arm) is not None for arm in range(3)] == [True] * 3
+    assert sorted(study.traces()) == [(arm, 0) for arm in range(3)]
 
 
 def test_a_recorded_study_says_the_same_again(finished):
