@@ -611,6 +611,6 @@
     $("legend").append(item);
   }
   window.addEventListener("resize", drawAll);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  window.matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", drawAll);
   choosePhase(Math.max(0, data.phases.findIndex(p => p.name === "decode")));
 })();

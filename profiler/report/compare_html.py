@@ -15,6 +15,7 @@ import msgspec
 from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.report.page import STYLE
 from tokprof.profiler.trace.lanes import lanes, tracks
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
@@ -27,7 +28,7 @@ COLOURS = {
     "embedding/sampling": "#CC79A7",
     "copy": "#F0E442",
     "collective": "#E69F00",
-    "other": "#5F6368",
+    "other": "#6B7177",
 }
 COUNTER_POINTS = 600  # of each counter track that is drawn
 OVERLAP = 0.9  # of a kernel: what begins before that much of it is over runs beside it
@@ -38,7 +39,7 @@ def write_compare_page(diff: TimelineDiff, path: Path) -> None:
     here = Path(__file__).parent
     script = (here / "compare.js").read_text(encoding="utf-8")
     style = (here / "compare.css").read_text(encoding="utf-8")
-    page = _PAGE.format(style=style, script=script, data=embedded(page_data(diff)))
+    page = _PAGE.format(style=STYLE + style, script=script, data=embedded(page_data(diff)))
     with new_file(path, "--html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -185,6 +186,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>tokprof compare</title>

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from tokprof.profiler.analysis.fertility import Fertility, LanguageFertility, Ratio, headlines, percent
 from tokprof.profiler.errors import MeasurementError, new_file
+from tokprof.profiler.report.page import INK, SHADE, SOFT, STYLE, plain
 
 # Okabe and Ito's palette: told apart in every common kind of colour blindness, and by place within a row besides.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-FONT = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 SEEN = ("trained", "named")
 ROW_PIXELS, TOKENIZER_PIXELS = 12, 9
 TICKS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 10.0)
@@ -43,6 +43,7 @@ def write_fertility_page(report: Fertility, path: Path) -> None:
     script, picture = components(_picture(report))
     page = _PAGE.format(
         head=Resources(mode="inline", components=["bokeh"]).render(),
+        style=STYLE,
         title="What the same tasks cost in tokens" if report.pivot else "What code costs in tokens",
         corpus=escape(report.corpus),
         facts=escape(f"digest {report.corpus_digest} · lexer: {report.lexer}"),
@@ -106,26 +107,24 @@ def _figure(report: Fertility, panel: Panel, order: list[str], height: int, *, l
         sizing_mode="stretch_width",
         tools="",
         toolbar_location=None,
-        outline_line_color=None,
     )
+    plain(plot)
     plot.title.text_font_size = "13px"
-    plot.title.text_color = "#1a1c1e"
-    plot.title.text_font = plot.axis.major_label_text_font = FONT
     plot.hbar(
         y=list(range(0, len(order), 2)),
         height=1.0,
         left=low / margin,
         right=high * margin,
-        color="#f4f6f8",
+        color=SHADE,
         level="underlay",
     )
     if panel.ticks:
-        plot.add_layout(Span(location=1.0, dimension="height", line_color="#1a1c1e", line_width=1, level="underlay"))
+        plot.add_layout(Span(location=1.0, dimension="height", line_color=INK, line_width=1, level="underlay"))
         shown = _thinned([t for t in panel.ticks if low / margin <= t <= high * margin])
         plot.xaxis.ticker = FixedTicker(ticks=shown)
         plot.xaxis.major_label_overrides = {t: panel.label(t) for t in shown}
     for index, column in enumerate(columns):
-        colour = "#1a1c1e" if panel.once else COLOURS[index % len(COLOURS)]
+        colour = INK if panel.once else COLOURS[index % len(COLOURS)]
         source = ColumnDataSource({**column, "fill": [colour if seen else "#ffffff" for seen in column["seen"]]})
         plot.add_layout(
             Whisker(
@@ -156,18 +155,22 @@ def _figure(report: Fertility, panel: Panel, order: list[str], height: int, *, l
             ("tokens", "@tokens{0,0}"),
         ]
         tips += [] if panel.once else [("tokenizer", "@tokenizer"), ("training", "@label")]
-        plot.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+        lines = "".join(f'<div><span style="color:{SOFT}">{name}</span> {value}</div>' for name, value in tips)
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=lines))
     written = {f.language: f.name for f in report.tokenizers[0].languages}
-    names = {i: written[language] for i, language in enumerate(order)}
+    names = {i: _shortened(written[language]) for i, language in enumerate(order)}
     plot.yaxis.ticker = FixedTicker(ticks=list(names))
     plot.yaxis.major_label_overrides = names
     plot.yaxis.major_label_text_font_size = "12.5px" if labels else "0px"
     plot.yaxis.axis_line_color = plot.yaxis.major_tick_line_color = None
     plot.xaxis.axis_line_color = plot.xaxis.minor_tick_line_color = None
-    plot.axis.major_label_text_color = "#1a1c1e"
     plot.ygrid.grid_line_color = None
-    plot.xgrid.grid_line_color = "#d9dde2"
     return plot
+
+
+def _shortened(name: str, most: int = 28) -> str:
+    """Leave the picture its room, whatever a corpus calls a language."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _thinned(ticks: list[float], most: int = 6) -> list[float]:
@@ -216,7 +219,7 @@ def _sentence(words: str) -> str:
 
 def _key(report: Fertility) -> str:
     parts = [
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(found.tokenizer)}</span>'
+        f'<span><i class="drawn" style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(found.tokenizer)}</span>'
         for i, found in enumerate(report.tokenizers)
     ]
     parts.append('<span><i class="full"></i>trained on, or named by its makers</span>')
@@ -276,27 +279,28 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:">
 <title>tokprof fertility</title>
 <link rel="icon" href="data:,">
-<style>
-body {{ margin: 0 auto; max-width: 1360px; padding: 20px 28px 60px; background: #fff; color: #1a1c1e;
+<style>{style}
+body {{ margin: 0 auto; max-width: 1360px; padding: 20px 28px 60px;
   font: 14px/1.45 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }}
 h1 {{ font-size: 20px; font-weight: 600; margin: 0 0 2px; overflow-wrap: anywhere; }}
 h2 {{ font-size: 14px; font-weight: 600; margin: 26px 0 4px; }}
-small, .soft {{ color: #5c636b; font-weight: 400; }}
+small, .soft {{ color: var(--soft); font-weight: 400; }}
 p {{ max-width: 78em; margin: 6px 0; }}
 .key {{ display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 16px 0 6px; }}
 .key i {{ display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 6px;
   border: 2px solid transparent; box-sizing: border-box; }}
-.key .full {{ background: #5c636b; }} .key .hollow {{ border-color: #5c636b; }}
+.key .full {{ background: var(--soft); }} .key .hollow {{ border-color: var(--soft); }}
 .scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 12px; }}
 th, td {{ text-align: right; padding: 2px 4px; white-space: nowrap; }}
-th {{ font-weight: 600; border-bottom: 1px solid #d9dde2; }}
+th {{ font-weight: 600; border-bottom: 1px solid var(--line); }}
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
-tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; }}
+tr:nth-child(even) td {{ background: var(--lane); }} .pivot td {{ font-weight: 600; }}
 </style>
 {head}
 </head>
@@ -305,7 +309,7 @@ tr:nth-child(even) td {{ background: #f4f6f8; }} .pivot td {{ font-weight: 600; 
 <div class="soft">{corpus} · {facts}</div>
 {sentences}
 <div class="key">{key}</div>
-{picture}
+<div class="drawn">{picture}</div>
 <p class="soft">{reading} Point at a dot for its figures, at a word under “training” for its source.</p>
 {tables}
 <ul class="soft">{notes}</ul>

@@ -11,6 +11,7 @@ from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Comparison, StudyReport
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
+from tokprof.profiler.report.page import FONT, INK, LINE, STYLE, plain
 from tokprof.profiler.report.study_text import (
     RATES,
     design_line,
@@ -53,6 +54,7 @@ def write_study_page(report: StudyReport, path: Path) -> None:
     figures = {name: made for name, made in _figures(report).items() if made is not None}
     script, divisions = components(figures) if figures else ("", {})
     page = _PAGE.format(
+        style=STYLE,
         title=html.escape(f"tokprof attribute: {report.base}"),
         sentence=html.escape(report.sentence),
         design=html.escape(design_line(report)),
@@ -69,12 +71,12 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
 
     def section(name: str, title: str, words: str, more: str = "", key: str = "") -> None:
         if name in divisions or more:
-            division = divisions.get(name, "")
+            division = f'<div class="drawn">{divisions[name]}</div>' if name in divisions else ""
             words = html.escape(words)
             parts.append(f"<section><h2>{html.escape(title)}</h2><p>{words}{key}</p>{division}{more}</section>")
 
     sides = "".join(
-        f' <b style="color:{colour}">●</b> {side}'
+        f' <b class="drawn" style="color:{colour}">●</b> {side}'
         for side, colour in SIDE_COLOURS.items()
         if any(line.exposure == side for line in report.fertility)
     )
@@ -105,7 +107,7 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
     section(
         "identity",
         "Why some languages take longer in the same model",
-        f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the black "
+        f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the "
         "diamond. Verbosity is the language's, fertility the tokenizer's.",
     )
     words = "Tokens per lexeme of what is read and decoded, with 95 % intervals over tasks."
@@ -198,12 +200,14 @@ def _figure(rows: Sequence[Any], axis: str, *, row_height: int = 20, **more: Any
         tooltips=[("", "@text")],
         **more,
     )
+    plain(made)
     made.ygrid.visible = False
-    made.outline_line_color = None
     made.yaxis.axis_line_color = None
     made.yaxis.major_tick_line_color = None
     made.yaxis.group_label_orientation = 0
-    made.yaxis.separator_line_color = "#e0e0e0"
+    made.yaxis.separator_line_color = LINE
+    made.yaxis.group_text_color = INK
+    made.yaxis.group_text_font = FONT
     return made
 
 
@@ -285,8 +289,18 @@ def _identity_figure(report: StudyReport) -> Any:
     totals = ColumnDataSource(
         {"row": rows, "total": [line.total for line in lines], "text": [f"all: {percent(x.total)}" for x in lines]}
     )
-    made.scatter("total", "row", marker="diamond", color="black", size=10, source=totals)
-    made.add_layout(Legend(items=items, orientation="horizontal", border_line_color=None), "above")
+    made.scatter("total", "row", marker="diamond", fill_color=INK, line_color="white", size=11, source=totals)
+    made.add_layout(
+        Legend(
+            items=items,
+            orientation="horizontal",
+            border_line_color=None,
+            background_fill_color=None,
+            label_text_color=INK,
+            label_text_font=FONT,
+        ),
+        "above",
+    )
     return made
 
 
@@ -341,7 +355,16 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
     made = _figure(rows, f"seconds per KB (the axis begins at {edge:.3g})", row_height=24)
     source = ColumnDataSource({"row": rows, "left": left, "right": right, "colour": colours, "text": texts})
     made.hbar(y="row", left="left", right="right", height=0.7, color="colour", source=source)
-    made.text(x="right", y="row", text="text", x_offset=6, text_baseline="middle", text_font_size="11px", source=source)
+    made.text(
+        x="right",
+        y="row",
+        text="text",
+        x_offset=6,
+        text_baseline="middle",
+        text_font_size="11px",
+        text_color=INK,
+        source=source,
+    )
     made.x_range.start = edge
     made.x_range.end = highest + 0.25 * (highest - edge)
     return made
@@ -349,20 +372,21 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:">
 <title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #202124; background: #fff; max-width: 920px; margin: 2em auto;
+<style>{style}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 920px; margin: 2em auto;
   padding: 0 1em; }}
 h1 {{ font-size: 1.35em; font-weight: 600; line-height: 1.4; }}
 h2 {{ font-size: 1.1em; margin: 2.2em 0 .3em; }}
-p {{ margin: .3em 0 .8em; color: #5f6368; }}
+p {{ margin: .3em 0 .8em; color: var(--soft); }}
 table {{ border-collapse: collapse; font-size: .87em; font-variant-numeric: tabular-nums; margin: .8em 0; }}
-th, td {{ text-align: left; padding: .25em 1.2em .25em 0; border-bottom: 1px solid #e8eaed; }}
-th {{ color: #5f6368; font-weight: 500; }}
+th, td {{ text-align: left; padding: .25em 1.2em .25em 0; border-bottom: 1px solid var(--line); }}
+th {{ color: var(--soft); font-weight: 500; }}
 section {{ overflow-x: auto; }}
-li.warning {{ color: #a04000; }}
+li.warning {{ color: var(--worse); }}
 </style>
 {bokeh}
 </head><body>

@@ -1,8 +1,6 @@
 """The page of a comparison, in a real headless Chromium: it shows, zooms, hovers, sorts, and keeps names as text."""
 
 import itertools
-import shutil
-import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -86,23 +84,6 @@ def test_the_page_stands_alone(tmp_path):
     assert "https://" not in page
     assert page.count("<script") == 2
     assert page.count("</script>") == 2
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        pytest.skip("no chromium here: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-             "--disable-component-update", "--disable-sync", "--window-size=1280,1400")  # fmt: skip
-    for flag in (*quiet, f"--user-data-dir={tempfile.mkdtemp()}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
