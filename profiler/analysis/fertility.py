@@ -28,6 +28,7 @@ from tokprof.profiler.record import Note, NoteLevel
 
 CONFIDENCE = 0.95
 RENYI_ORDER = 2.5  # Zouhar et al. 2023, "Tokenization and the Noiseless Channel"
+UNKNOWN_FACTOR = 4.0  # an interval that leaves so much open tells nothing
 FEWEST_OF_A_CLASS = 3  # languages, to say in a sentence what a class of them costs
 BATCH_CHARACTERS = 4_000_000  # encoded at once: enough to keep every core busy, without holding all tokens of a corpus
 
@@ -42,6 +43,14 @@ class Ratio:
     low: float | None
     high: float | None
     unit_count: int
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The interval; ``None`` where there is none, or where it leaves a factor of four or more either way open."""
+        if self.low is None or self.high is None:
+            return None
+        told = self.high < UNKNOWN_FACTOR * self.value < UNKNOWN_FACTOR**2 * self.low
+        return (self.low, self.high) if told else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -428,8 +437,7 @@ def _headline(report: Fertility, found: TokenizerFertility) -> str:
 
 def _against(f: LanguageFertility) -> str:
     assert f.parity is not None
-    bounds = "" if f.parity.low is None or f.parity.high is None else f" [{f.parity.low:.2f}, {f.parity.high:.2f}]"
-    return f"{f.parity.value:.2f}{bounds}"
+    return f"{f.parity.value:.2f}{interval(f.parity, lambda bound: f'{bound:.2f}')}"
 
 
 def _labelled(group: ClassPremium) -> str:
@@ -440,7 +448,11 @@ def _labelled(group: ClassPremium) -> str:
 
 def percent(ratio: Ratio) -> str:
     """Write a ratio as a change in percent with its interval: ``+2.6 % [-2.4, +8.5]``."""
-    text = f"{100 * (ratio.value - 1):+.1f} %"
+    return f"{100 * (ratio.value - 1):+.1f} %{interval(ratio, lambda bound: f'{100 * (bound - 1):+.1f}')}"
+
+
+def interval(ratio: Ratio, write: Callable[[float], str]) -> str:
+    """Write a ratio's interval, with a space before it; nothing where there is none."""
     if ratio.low is None or ratio.high is None:
-        return text
-    return f"{text} [{100 * (ratio.low - 1):+.1f}, {100 * (ratio.high - 1):+.1f}]"
+        return ""
+    return f" [{write(ratio.bounds[0])}, {write(ratio.bounds[1])}]" if ratio.bounds else " (too few to tell)"

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokprof.profiler.analysis.fertility import Fertility, LanguageFertility, Ratio, headlines, percent
+from tokprof.profiler.analysis.fertility import Fertility, LanguageFertility, Ratio, headlines, interval, percent
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.report.page import INK, SHADE, SOFT, STYLE, plain
 
@@ -192,7 +192,7 @@ def _column(report: Fertility, panel: Panel, order: list[str], index: int) -> di
         ratio = panel.figure(f)
         if ratio is None:
             continue
-        bounds = (ratio.low or ratio.value, ratio.high or ratio.value)
+        bounds = ratio.bounds or (ratio.value, ratio.value)
         y = position + 0.62 * ((count - 1) / 2 - index) / count
         text = _interval(ratio) if panel.label(1.1) != "+10 %" else percent(ratio)
         seen = f.exposure.label in SEEN
@@ -204,9 +204,7 @@ def _column(report: Fertility, panel: Panel, order: list[str], index: int) -> di
 
 def _interval(ratio: Ratio) -> str:
     digits = 0 if ratio.value >= 20 else 2
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.value:.{digits}f}"
-    return f"{ratio.value:.{digits}f} [{ratio.low:.{digits}f}, {ratio.high:.{digits}f}]"
+    return f"{ratio.value:.{digits}f}{interval(ratio, lambda bound: f'{bound:.{digits}f}')}"
 
 
 # ---------------------------------------------------------------------------------------------------------------- words

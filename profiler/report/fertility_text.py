@@ -11,6 +11,7 @@ from tokprof.profiler.analysis.fertility import (
     Ratio,
     TokenizerFertility,
     headlines,
+    interval,
     percent,
 )
 from tokprof.profiler.report.text import notes_text
@@ -60,12 +61,9 @@ def _table(report: Fertility, found: TokenizerFertility, width: int) -> Table:
 
 
 def _against(f: LanguageFertility, *, bounds: bool) -> list[str]:
-    parity = _plain(f.parity) + (_bounds(f.parity) if bounds and f.parity is not None else "")
+    known = interval(f.parity, lambda bound: f"{bound:.2f}") if bounds and f.parity is not None else ""
+    parity = _plain(f.parity) + known
     return [parity, _plain(f.verbosity), ABSENT if f.premium is None else percent(f.premium)]
-
-
-def _bounds(ratio: Ratio) -> str:
-    return "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _plain(ratio: Ratio | None) -> str:
@@ -87,5 +85,8 @@ def _legend(report: Fertility, width: int) -> str:
         )
     else:
         words.append("a wider terminal, --html and --json show more columns.")
+    absent = [f for found in report.tokenizers for f in found.languages if f.language != report.pivot]
+    if report.pivot is not None and any(f.parity is None or f.premium is None for f in absent):
+        words.append(f"{ABSENT}: not compared, for want of a task that the pivot has as well, or of a lexeme.")
     words.append("training: what is published of the model's having seen the language; --json names the sources.")
     return "\n".join(words)

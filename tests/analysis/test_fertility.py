@@ -231,6 +231,18 @@ def test_a_sentence_gives_ends_with_intervals_over_all_tasks_and_speaks_of_class
     assert "take 2.00 [2.00, 2.00] in Go times" in headlines(alone)[0]
 
 
+def test_an_interval_that_tells_nothing_is_said_to():
+    known = module.Ratio(value=0.63, low=0.2, high=2.0, unit_count=3)
+    assert known.bounds == (0.2, 2.0)
+    assert percent(known) == "-37.0 % [-80.0, +100.0]"
+    unknown = replace(known, low=0.0, high=1.5e11)
+    assert unknown.bounds is None
+    assert percent(unknown) == "-37.0 % (too few to tell)"
+    assert percent(replace(known, low=None, high=None)) == "-37.0 %"
+    report = fertility(corpus(python=["a" * 9, "ab"], go=["a", "ab" * 40]), [of_bytes()])
+    assert "(too few to tell) in Go" in headlines(report)[0]
+
+
 def test_verbosity_share_is_all_where_every_word_costs_the_same():
     texts = {"python": ["ab."] * 9, "go": ["ab.ab."] * 9, "c": ["ab.ab.ab."] * 9, "rust": ["ab.ab.ab.ab."] * 9}
     report = fertility(corpus(**texts), [of_bytes()])

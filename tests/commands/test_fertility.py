@@ -66,6 +66,18 @@ def test_the_built_in_corpus_under_two_tokenizers_fits_the_terminal(folder):
     assert "Rényi" not in done.stdout
 
 
+def test_nothing_is_a_figure_and_what_was_not_compared_is_a_dash(folder):
+    for task, name in (("one", "python.py"), ("one", "go.go"), ("two", "rust.rs")):
+        (folder / "c" / task).mkdir(parents=True, exist_ok=True)
+        (folder / "c" / task / name).write_text("let value = 3\n")
+    text = tokprof("fertility", "c", "-t", "bytes", folder=folder, columns=140).stdout
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line.strip()}
+    assert rows["Go"].count("0.0%") == 2  # tabs, and bytes that the vocabulary lacks
+    assert rows["Rust"].count("–") == 3
+    assert "–: not compared" in text
+    assert "–" not in tokprof("fertility", "-t", "bytes", "--languages", "go", folder=folder).stdout
+
+
 def test_as_data(folder):
     done = tokprof(
         "fertility", "-t", "bytes", "--languages", "C++, tazmus", "--tasks", "luhn,run-length", "--json", folder=folder
