@@ -9,10 +9,13 @@ it does not count: whatever ended a process, at most the block under way is lost
 History of ``STUDY_VERSION``:
 
 1. the first
+2. samples with the device's own clock readings and the pauses they took; traces named by process. A study of version 1
+   is read as one without them.
 """
 
 import fcntl
 import itertools
+import math
 import os
 import re
 import shutil
@@ -42,11 +45,12 @@ from tokprof.profiler.record import (
 from tokprof.profiler.sensors.marks import marks_for
 from tokprof.profiler.sensors.samples import read_samples
 
-STUDY_VERSION = 1
+STUDY_VERSION = 2
 PLAN_FILE = "plan.json"
 TRACES = "traces"
 FORMAT = "tokprof attribution study"
 MOST_BYTES = 2**30  # of a file that is read: a study of weeks has less
+CLOCKS_AGREE = 0.01  # relative
 MOST_BLOCKS = 1_000_000  # of a plan: more would fill the memory before anything is measured
 
 # What is read is a stranger's: numbers beyond these are refused with their place in the file.
@@ -184,6 +188,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     host_ns: tuple[Instant, ...]  # the start, the end of prefill, the end of each decode step
     device_ns: tuple[Instant, ...] | None = None
     token_count: Count  # tokens sampled until the end
+    pause_host_ns: Number = 0  # after prefill, while the device read its own clock: neither prefill's nor a step's
+    pause_device_ns: Number = 0
+    sm_clocks: tuple[tuple[Count, Count], ...] = ()  # cycles and nanoseconds, before, between and after, as far as read
     ended: bool = False  # by the model's own end of sequence
 
 
@@ -229,6 +236,7 @@ class StudySamples(Columns):
     ended: Array = column(np.int8)
     mark: Array = column(np.uint8)  # bits of Mark
     sm_clock_mhz: Array | None = column(np.float64, optional=True)  # mean during the sample; NaN where none was read
+    counted_clock_mhz: Array | None = column(np.float64, optional=True)  # the same, as the device counted it around it
     power_mw: Array | None = column(np.float64, optional=True)
 
 
@@ -387,9 +395,9 @@ def load_plan(folder: Path) -> Plan:
     if facts.pop("format", None) != FORMAT:
         raise FileFormatError(f"{file}: key 'format' does not say {FORMAT!r}; this is no plan of a study")
     version = facts.pop("version", None)
-    if version != STUDY_VERSION:
+    if version not in range(1, STUDY_VERSION + 1):
         raise FileFormatError(
-            f"{file}: version {version!r}, and this tokprof reads {STUDY_VERSION}; use the one that wrote it"
+            f"{file}: version {version!r}, and this tokprof reads 1 to {STUDY_VERSION}; use the one that wrote it"
         )
     try:
         plan = msgspec.convert(facts, Plan)
@@ -588,17 +596,23 @@ def _checked_block(line: FinishedBlock, plan: Plan, header: Header, seen: set[in
     for sample in line.samples:
         times = sample.host_ns if sample.device_ns is None else sample.device_ns
         ordered = len(times) > 1 and len(sample.host_ns) == len(times) and times[0] < times[1]
-        if not ordered or any(b < a for a, b in itertools.pairwise(times)):
+        paused = len(times) > 2 and times[1] + _pause_ns(sample) > times[2]
+        if not ordered or paused or any(b < a for a, b in itertools.pairwise(times)):
             raise FileFormatError(f"{where}: a sample whose instants do not follow each other")
         if block.mode is DecodeMode.TEACHER_FORCED and (sample.token_count < 2 or times[1] == times[-1]):
             raise FileFormatError(f"{where}: a sample that decodes nothing, or in no time")
     return line
 
 
+def _pause_ns(sample: Sample) -> int:
+    return sample.pause_host_ns if sample.device_ns is None else sample.pause_device_ns
+
+
 def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples, Array]:
     modes = {mode: code for code, mode in enumerate(DecodeMode)}
     rows: list[tuple[Any, ...]] = []
     steps: list[Array] = []
+    counted_mhz: list[float] = []
     at = 0
     for header, line in parts:
         block = line.block
@@ -607,6 +621,7 @@ def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples,
             device = host if sample.device_ns is None else np.array(sample.device_ns, dtype=np.int64)
             kept = min(sample.token_count, len(device) - 1)
             own = np.diff(device[1 : kept + 1])
+            own[:1] -= _pause_ns(sample)
             steps.append(own)
             rows.append(
                 (
@@ -622,7 +637,7 @@ def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples,
                     int(host[0]),
                     int(device[1] - device[0]),
                     int(own.sum()),
-                    int(host[kept] - host[1]),
+                    max(0, int(host[kept] - host[1]) - sample.pause_host_ns),
                     at,
                     len(own),
                     int(sample.ended),
@@ -630,12 +645,15 @@ def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples,
                 )
             )
             at += len(own)
+            rates = [1e3 * cycles / ns for cycles, ns in sample.sm_clocks]
+            counted_mhz.append(float(np.mean(rates)) if rates else math.nan)
     names = (
         "process", "session", "block", "position", "mode", "item", "arm", "prompt_token_count", "token_count",
         "start_ns", "prefill_ns", "decode_ns", "issue_ns", "step_start", "step_count", "ended", "mark",
     )  # fmt: skip
     columns = np.array(rows, dtype=np.int64).T
-    table = StudySamples(**dict(zip(names, columns, strict=True)))
+    counted = None if np.isnan(counted_mhz).all() else np.array(counted_mhz)
+    table = StudySamples(**dict(zip(names, columns, strict=True)), counted_clock_mhz=counted)
     return table, np.concatenate(steps) if steps else np.array([], dtype=np.int64)
 
 
@@ -693,6 +711,9 @@ def _with_instruments(
                     advice=advice,
                 )
             )
+    if samples.counted_clock_mhz is not None:
+        notes += _beside_the_devices_own(clock, samples.counted_clock_mhz)
+        clock = np.where(np.isnan(clock), samples.counted_clock_mhz, clock)
     values = {
         name: getattr(samples, name)
         for name in StudySamples.__dataclass_fields__
@@ -707,6 +728,25 @@ def _with_instruments(
         ),
         notes,
     )
+
+
+def _beside_the_devices_own(read_mhz: Array, counted_mhz: Array) -> list[Note]:
+    """Say how far the clocks that the driver read are from those that the device counted, if by much."""
+    both = ~np.isnan(read_mhz) & ~np.isnan(counted_mhz) & (read_mhz > 0)
+    if not both.any():
+        return []
+    excess = float(np.median(counted_mhz[both] / read_mhz[both])) - 1
+    if abs(excess) <= CLOCKS_AGREE:
+        return []
+    return [
+        Note(
+            code="clocks-differ",
+            message=f"the device counted a clock {excess:+.1%} beside the driver's reading, median of {both.sum()} "
+            "samples",
+            advice="the driver reads a few times a second, the device right before and after each phase; where the "
+            "clock swings, neither is the mean of a sample",
+        )
+    ]
 
 
 def samples_file(folder: Path, unit: Unit, session: int) -> Path:

@@ -111,6 +111,32 @@ def test_what_is_written_comes_back(tmp_path):
     assert any(note.code == "samples-absent" for note in study.notes)
 
 
+def one_block(folder, **facts):
+    """A study of one block, each of whose samples holds these facts."""
+    plan = plan_of("python", process_count=1)
+    create_study(folder, plan)
+    unit = units(plan)[0]
+    log = ProcessLog(folder, unit)
+    log.append(header_of(plan, unit))
+    common = {"host_ns": (0, 10, 62, 114), "device_ns": (5, 105, 155, 255), "token_count": 3}
+    samples = tuple(Sample(arm=arm, **{**common, **facts}) for arm in unit.blocks[0].order)
+    log.append(FinishedBlock(session=0, block=unit.blocks[0], samples=samples))
+    return load_study(folder, units(plan), plan)
+
+
+def test_while_the_device_reads_its_clock_no_step_runs(tmp_path):
+    facts = {"pause_host_ns": 30, "pause_device_ns": 20, "sm_clocks": ((28_000, 20_000), (30_000, 20_000))}
+    samples = one_block(tmp_path / "gpu", **facts).samples
+    assert set(samples.decode_ns.tolist()) == {150 - 20}
+    assert set(samples.issue_ns.tolist()) == {104 - 30}
+    assert set(samples.counted_clock_mhz.tolist()) == {1450.0}
+    assert set(samples.sm_clock_mhz.tolist()) == {1450.0}  # no driver was asked: the device's own count serves
+    assert set(one_block(tmp_path / "cpu", device_ns=None, **facts).samples.decode_ns.tolist()) == {104 - 30}
+    assert one_block(tmp_path / "unread").samples.counted_clock_mhz is None
+    with pytest.raises(FileFormatError, match="do not follow each other"):
+        one_block(tmp_path / "damaged", pause_device_ns=51)
+
+
 def test_device_times_are_the_devices_and_issue_times_the_hosts(tmp_path):
     plan = plan_of("python", process_count=1)
     create_study(tmp_path / "s", plan)

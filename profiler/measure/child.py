@@ -16,11 +16,12 @@ import msgspec
 from tokprof.models.errors import ModelError
 from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, TokprofError
 from tokprof.profiler.measure.request import NOTHING_KEPT, Message, Request
-from tokprof.profiler.record import Environment, ModelFacts
+from tokprof.profiler.record import Environment, ModelFacts, Note, NoteLevel
 from tokprof.profiler.sensors.marker import allow_tracing_by
 
 if TYPE_CHECKING:
     from tokprof.models.loading import LoadedModel, ModelSpec
+    from tokprof.profiler.measure.clocks import ClockProbe
 
 
 class Interrupts:
@@ -172,6 +173,28 @@ def machine(device: str) -> Environment:
     from tokprof.profiler.environment import environment
 
     return environment(device, thread_count=torch.get_num_threads())
+
+
+def clock_probe(device: str) -> "tuple[ClockProbe | None, list[Note]]":
+    """Return what lets the device read its own SM clock, compiled and run once; without it, the note that says why."""
+    from tokprof.kernels import probes
+
+    try:
+        return probes.ClockProbe(device), []
+    except ImportError as error:
+        return None, [clock_unread(str(error), "pip install 'tokprof[triton]'")]
+    except Exception as error:  # whatever the compiler or the driver raises: a profile does not hang on this
+        return None, [clock_unread((str(error).strip() or type(error).__name__).splitlines()[0])]
+
+
+def clock_unread(why: str, advice: str = "") -> Note:
+    """Return the note that the device's own clock is not known, and why."""
+    return Note(
+        code="clock-unread",
+        message=f"the device did not read its own SM clock between the phases: {why}",
+        advice=advice,
+        level=NoteLevel.INFO,
+    )
 
 
 def fetching(channel: Channel) -> Callable[[int, int | None], None]:

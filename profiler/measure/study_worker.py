@@ -19,6 +19,7 @@ from tokprof.profiler.measure.child import (
     Channel,
     Interrupts,
     choose_device,
+    clock_probe,
     device_uuid,
     fetching,
     machine,
@@ -106,6 +107,8 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
             arms[arm] = _swapped(arms[source], arms[reader])
         else:
             arms[arm] = _loaded_arm(plan, arm, device, channel)
+    on_gpu = device.startswith("cuda")
+    probe, unread = clock_probe(device) if on_gpu else (None, [])
     header = Header(
         process=request.unit.process,
         session=request.session,
@@ -114,10 +117,11 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
         models=tuple(model_facts(arms[arm].loaded, arms[arm].request) for arm in request.unit.arms),
         prompt_token_counts=tuple(tuple(map(len, arms[arm].prompts)) for arm in request.unit.arms),
         content_token_counts=tuple(tuple(map(len, arms[arm].contents)) for arm in request.unit.arms),
+        notes=tuple(unread),
     )
     channel.ask("header", detail=msgspec.json.encode(header).decode())
     channel.ask("sampling", detail=device_uuid(device))
-    clock: Clock = CudaClock(device) if device.startswith("cuda") else HostClock()
+    clock: Clock = CudaClock(device, probe=probe) if on_gpu else HostClock()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -135,7 +139,8 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
         gc.collect()
         Interrupts.check()
     channel.ask("sampling ends")
-    on_gpu = device.startswith("cuda")
+    if on_gpu:
+        clock = CudaClock(device)  # under the profiler the probe's kernel would be one of the model's
     # Only where host and device are two does a trace tell the host's gap, which every process has of its own.
     for arm in request.traced_arms if on_gpu or request.unit.process == 0 else ():
         channel.send("stage", "tracing", detail=plan.arms[arm].name)
@@ -211,6 +216,9 @@ def _sample(arm: LoadedArm, number: int, plan: Plan, block: Block | None, clock:
         arm=number,
         host_ns=tuple(result.instants.host_ns.tolist()),
         device_ns=None if device is None else tuple(device.tolist()),
+        pause_host_ns=result.instants.pause_host_ns,
+        pause_device_ns=result.instants.pause_device_ns,
+        sm_clocks=tuple((r.cycle_count, r.duration_ns) for r in result.instants.sm_clocks),
         token_count=result.wanted_count,
         ended=not forced and not ids.isdisjoint(arm.loaded.end_ids),
     )

@@ -24,6 +24,8 @@ from tokprof.profiler.measure.child import (
     Channel,
     Interrupts,
     choose_device,
+    clock_probe,
+    clock_unread,
     device_uuid,
     fetching,
     machine,
@@ -32,7 +34,7 @@ from tokprof.profiler.measure.child import (
     out_of_memory_explained,
     run_child,
 )
-from tokprof.profiler.measure.clocks import Clock, ClockProbe, CudaClock, HostClock
+from tokprof.profiler.measure.clocks import Clock, CudaClock, HostClock
 from tokprof.profiler.measure.loop import (
     CleanPass,
     SpanBuilder,
@@ -140,7 +142,7 @@ def _passes(
     passes: list[Pass] = []
     notes = _notes_on(swapped, request)
     if device.startswith("cuda"):
-        probe, unread = _clock_probe(device)
+        probe, unread = clock_probe(device)
         clock, clean_clock = CudaClock(device), CudaClock(device, probe=probe)
         notes += unread
 
@@ -207,7 +209,7 @@ def _passes(
         interrupted = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left is to keep what is finished
     if clean_clock is not None and clean_clock.probe_failure:
-        notes.append(_clock_unread(clean_clock.probe_failure))
+        notes.append(clock_unread(clean_clock.probe_failure))
     channel.ask("sampling ends")
     gc.enable()
     gc.unfreeze()
@@ -392,27 +394,6 @@ def _swap_kernels(model: Any) -> Note:
         f"inputs, and none differed by more than {swapped.largest_difference:.1e} of its result{by}",
         advice="profile the same with --kernels eager and compare the two",
         level=NoteLevel.WARNING if swapped.interpreted else NoteLevel.INFO,
-    )
-
-
-def _clock_probe(device: str) -> tuple[ClockProbe | None, list[Note]]:
-    """Return what lets the device read its own SM clock, compiled and run once; without it, the note that says why."""
-    from tokprof.kernels import probes
-
-    try:
-        return probes.ClockProbe(device), []
-    except ImportError as error:
-        return None, [_clock_unread(str(error), "pip install 'tokprof[triton]'")]
-    except Exception as error:  # whatever the compiler or the driver raises: a profile does not hang on this
-        return None, [_clock_unread((str(error).strip() or type(error).__name__).splitlines()[0])]
-
-
-def _clock_unread(why: str, advice: str = "") -> Note:
-    return Note(
-        code="clock-unread",
-        message=f"the device did not read its own SM clock between the phases: {why}",
-        advice=advice,
-        level=NoteLevel.INFO,
     )
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from tokprof.profiler.errors import MeasurementError  # noqa: E402
 from tokprof.profiler.measure import supervisor, worker  # noqa: E402
-from tokprof.profiler.measure.child import choose_device, model_spec, out_of_memory_explained  # noqa: E402
+from tokprof.profiler.measure.child import choose_device, clock_probe, model_spec, out_of_memory_explained  # noqa: E402
 from tokprof.profiler.measure.clocks import CudaClock  # noqa: E402
 from tokprof.profiler.measure.request import RAW_FOLDER, Request  # noqa: E402
 from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
@@ -353,12 +353,12 @@ def test_the_probe_reads_each_row_by_itself_and_a_timer_that_stands_still_is_tol
         "clock",
         lambda out: out.copy_(torch.tensor([35_000 + next(given), 20_000 + out.data_ptr() % 16, 7])),
     )
-    probe, notes = worker._clock_probe("cpu")
+    probe, notes = clock_probe("cpu")
     assert notes == []
     probe.read(1)
     probe.read(2)
     assert probe.take() == [(35_001, 20_000), (35_002, 20_000), (35_003, 20_000)]  # each begins at 16 bytes
     monkeypatch.setattr(probe_kernels, "clock", lambda out: out.copy_(torch.tensor([2**24, 0, 7])))
-    probe, (note,) = worker._clock_probe("cpu")
+    probe, (note,) = clock_probe("cpu")
     assert probe is None
     assert note.message.endswith(": the device's own timer stands still")
