@@ -233,6 +233,8 @@ class KernelEvents(Columns):
     name: Array = column(np.int32, vocabulary="names")
     category: Array = column(np.int8, vocabulary="categories")
     operator: Array = column(np.int32, vocabulary="operators")  # "" where no operator is known
+    call: Array | None = column(np.int32, optional=True)  # the same for what one call of it launched; -1 unknown
+    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)  # of that call; -1 unknown
     stream: Array = column(np.int32)
     repetition: Array = column(np.int32)
     phase: Array = column(np.int8, vocabulary=Phase)  # -1 outside both
@@ -242,6 +244,7 @@ class KernelEvents(Columns):
     names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()  # as in HostEvents
 
     @property
     def end_ns(self) -> Array:
@@ -556,7 +559,9 @@ class HostEvents(Columns):
     duration_ns: Array = column(np.int64)
     correlation: Array = column(np.int64)  # of runtime calls
     external: Array = column(np.int64)  # of operators and annotations
+    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)  # of an operator's inputs; -1 unknown
     names: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()  # JSON, [sizes, strides, types], each with an entry per argument of the operator
 
     @property
     def end_ns(self) -> Array:
@@ -665,6 +670,8 @@ class StepKernels(Columns):
     name: Array = column(np.int32, vocabulary="names")
     category: Array = column(np.int8, vocabulary="categories")
     operator: Array = column(np.int32, vocabulary="operators")  # "" where unknown
+    call: Array | None = column(np.int32, optional=True)  # call and shape as in KernelEvents
+    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)
     frame: Array = column(np.int32, vocabulary="frames")  # innermost Python frame of the launch; "" where unknown
     layer: Array = column(np.int32)  # 0, 1, ... where a repeating structure was found; -1 outside it
     stream: Array = column(np.int64)
@@ -680,6 +687,7 @@ class StepKernels(Columns):
     frames: tuple[str, ...] = ()
     gap_causes: tuple[str, ...] = ()
     gap_owners: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -704,6 +712,7 @@ class TypicalStep:
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
     sample_unit: str = "step"  # or "process"
+    kernel_scale: float = 1.0  # times of kernels over those measured, where they were put to the clean pass's
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
     time_of: str = ""  # which steps ``wall_ns`` is the median of, where it is not of those of the trace
 
@@ -711,6 +720,16 @@ class TypicalStep:
     def title(self) -> str:
         """What to call it: by its phase, else by what is known of it."""
         return self.word if self.phase is None else str(self.phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLimit:
+    """A group of kernels beside its floor, the sum over the operators' calls that launched them."""
+
+    floor_us: float  # in one step
+    reached: float  # the share of the ceiling: the floor over the time, as measured, of the kernels that have a floor
+    bound: str  # what most of the floor is made of: "compute" or "memory"
+    known_share: float  # of the group's time, of kernels that have a floor; below 1, ``floor_us`` lacks the others'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -734,6 +753,8 @@ class LedgerLine:
     low_ns: float | None = None  # 95 % interval of the whole difference, where repetitions exist
     high_ns: float | None = None
     verdict: str = "one sample"  # "effect", "noise", "inconclusive", "doubtful" (see PhaseDiff), or "one sample"
+    a_limit: KernelLimit | None = None  # of runs on calibrated devices, where any kernel's floor is known
+    b_limit: KernelLimit | None = None
 
     @property
     def finding(self) -> str:

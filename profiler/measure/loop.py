@@ -138,10 +138,10 @@ def profiled(
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities):
+    with profile(activities=activities, record_shapes=True):
         # The first profile of a process sets up the tracing library; that is not part of any figure.
         repeat(engine, clock, Workload(mode=work.mode, new_token_count=min(2, work.new_token_count)))
-    with profile(activities=activities) as profiler:
+    with profile(activities=activities, record_shapes=True) as profiler:  # by their shapes kernels have floors
         results = [
             repeat(engine, clock, work, scope=torch.profiler.record_function, repetition=index)
             for index in range(repetition_count)

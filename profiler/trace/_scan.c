@@ -11,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 3 /* of this interface; reader.py refuses another */
+#define VERSION 4 /* of this interface; reader.py refuses another */
 #define DEEPEST 128 /* nesting of a value; deeper ones are odd */
 #define LATEST_NS 2305843009213693951 /* a quarter of int64: sums of two instants stay inside */
+#define LONGEST_SHAPE 4096 /* bytes of an operator's sizes, strides and types; longer ones are not kept */
 
 enum { OK, NEEDS_MORE, ODD };          /* of a value or an event */
 enum { WANTS_MORE, LIST_ENDED, STUCK }; /* of feed() */
@@ -32,7 +33,7 @@ typedef struct {
 } Table;
 
 static const int INSTANT_WIDTHS[] = {4, 4, 4, 8};                      /* name category thread start */
-static const int HOST_WIDTHS[] = {4, 4, 4, 8, 8, 8, 8};              /* ... duration correlation external */
+static const int HOST_WIDTHS[] = {4, 4, 4, 8, 8, 8, 8, 4};             /* ... duration correlation external shape */
 static const int DEVICE_WIDTHS[] = {4, 4, 4, 8, 8, 8, 8, 8, 8, 8, 8}; /* ... device stream graph-node bytes */
 
 static int table_init(Table *table, const int *widths, int count) {
@@ -112,6 +113,17 @@ static int vocabulary_rehash(Vocabulary *v, Py_ssize_t slot_count) {
 
 static uint64_t hash_bytes(const char *bytes, Py_ssize_t length) {
     uint64_t hash = 0x9e3779b97f4a7c15ull ^ (uint64_t)length, part;
+    if (length >= 32) { /* four lanes side by side: each waits for its own product alone */
+        uint64_t lane[4] = {hash, hash, hash, hash};
+        for (; length >= 32; bytes += 32, length -= 32)
+            for (int i = 0; i < 4; i++) {
+                memcpy(&part, bytes + 8 * i, 8);
+                lane[i] = (lane[i] ^ part) * 0xff51afd7ed558ccdull;
+                lane[i] ^= lane[i] >> 32;
+            }
+        for (int i = 1; i < 4; i++) lane[0] = (lane[0] ^ lane[i]) * 0xff51afd7ed558ccdull ^ lane[0] >> 32;
+        hash = lane[0];
+    }
     while (length >= 8) {
         memcpy(&part, bytes, 8);
         hash = (hash ^ part) * 0xff51afd7ed558ccdull;
@@ -215,11 +227,17 @@ static inline int take_string(const char **at, const char *end, Slice *inside, i
     inside->start = p;
     for (;;) {
         while (end - p >= 8) { /* eight bytes at a time, while none is a quote, a backslash or a control sign */
-            uint64_t part, quote, slash;
+            uint64_t part, quote, slash, found;
             memcpy(&part, p, 8);
             quote = part ^ (ones * '"');
             slash = part ^ (ones * '\\');
-            if ((((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((part - ones * 0x20) & ~part)) & tops) break;
+            found = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((part - ones * 0x20) & ~part)) & tops;
+            if (found) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+                p += __builtin_ctzll(found) / 8; /* of several the first is never a false one */
+#endif
+                break;
+            }
             p += 8;
         }
         while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20) p++;
@@ -314,7 +332,12 @@ static int skip_nested(const char **at, const char *end, int depth) {
             skip_space(&p, end);
             if (p >= end) return NEEDS_MORE;
         }
-        if ((result = skip_value(&p, end, depth + 1))) return result;
+        const char *behind = p; /* most values are sizes and, of what has none, empty lists and strings */
+        if (end - p >= 2 && ((p[0] == '[' && p[1] == ']') || (p[0] == '"' && p[1] == '"'))) behind += 2;
+        else if (*p != '0')
+            while (behind < end && is_digit(*behind)) behind++;
+        if (behind > p && behind < end && (*behind == ',' || *behind == close)) p = behind;
+        else if ((result = skip_value(&p, end, depth + 1))) return result;
         skip_space(&p, end);
         if (p >= end) return NEEDS_MORE;
         if (*p == close) {
@@ -341,6 +364,9 @@ static int skip_value(const char **at, const char *end, int depth) {
 }
 
 /* ------------------------------------------------------------------------------------------------------------- events */
+
+/* What the arguments tell of an operator's inputs; their texts are kept together as one word, a JSON array. */
+enum { SIZES, STRIDES, TYPES, SHAPE_PARTS };
 
 /* Nanoseconds of a decimal figure of microseconds; -1 where it is none, negative, has an exponent or is too large. */
 static int64_t nanoseconds(Slice figure) {
@@ -391,7 +417,14 @@ typedef struct {
     int has_name, has_category, odd;
     Slice name, category, process, thread, start, duration;
     int64_t argument[ARGUMENTS];
+    Slice shape[SHAPE_PARTS];
 } Event;
+
+static int shape_part_of(Slice key) {
+    const char *k = key.start;
+    if (key.length == 10) return !memcmp(k, "Input Dims", 10) ? SIZES : !memcmp(k, "Input type", 10) ? TYPES : -1;
+    return key.length == 13 && !memcmp(k, "Input Strides", 13) ? STRIDES : -1;
+}
 
 /* Take an argument whose value is an identifier; a value that is no plain integer makes the event odd or is absent. */
 static int take_identifier(const char **at, const char *end, int64_t *value, int *odd) {
@@ -419,6 +452,7 @@ static int take_arguments(const char **at, const char *end, Event *event) {
     const char *p = *at;
     int result;
     for (int i = 0; i < ARGUMENTS; i++) event->argument[i] = -1;
+    memset(event->shape, 0, sizeof event->shape);
     if (*p != '{') {
         event->odd = 1;
         return skip_value(at, end, 0);
@@ -441,9 +475,11 @@ static int take_arguments(const char **at, const char *end, Event *event) {
         if (*p++ != ':') return ODD;
         skip_space(&p, end);
         if (p >= end) return NEEDS_MORE;
-        const int which = argument_of(key);
+        const int which = argument_of(key), part = which < 0 ? shape_part_of(key) : -1;
+        const char *value = p;
         result = which < 0 ? skip_value(&p, end, 1) : take_identifier(&p, end, &event->argument[which], &event->odd);
         if (result) return result;
+        if (part >= 0) event->shape[part] = (Slice){value, p - value};
         skip_space(&p, end);
         if (p >= end) return NEEDS_MORE;
         if (*p == '}') {
@@ -548,7 +584,7 @@ static int take_event(const char **at, const char *end, Event *event) {
 typedef struct {
     PyObject_HEAD
     Table host, device, instants;
-    Vocabulary names, categories, threads;
+    Vocabulary names, categories, threads, shapes;
     PyObject *device_categories; /* a set of bytes, lower case */
     signed char *on_device;      /* by category number; -2: not plain */
     Py_ssize_t on_device_room;
@@ -570,7 +606,7 @@ static int scanner_init(Scanner *self, PyObject *args, PyObject *kwargs) {
     self->device_categories = PyFrozenSet_New(categories);
     if (!self->device_categories) return -1;
     self->last_thread_length = -1;
-    if (table_init(&self->host, HOST_WIDTHS, 7) < 0 || table_init(&self->instants, INSTANT_WIDTHS, 4) < 0) return -1;
+    if (table_init(&self->host, HOST_WIDTHS, 8) < 0 || table_init(&self->instants, INSTANT_WIDTHS, 4) < 0) return -1;
     return table_init(&self->device, DEVICE_WIDTHS, 11);
 }
 
@@ -581,6 +617,7 @@ static void scanner_dealloc(Scanner *self) {
     vocabulary_clear(&self->names);
     vocabulary_clear(&self->categories);
     vocabulary_clear(&self->threads);
+    vocabulary_clear(&self->shapes);
     free(self->on_device);
     Py_XDECREF(self->device_categories);
     Py_TYPE(self)->tp_free((PyObject *)self);
@@ -637,6 +674,26 @@ static int32_t thread_number(Scanner *self, const Event *event) {
     return number;
 }
 
+/* Return the number of an operator's shape; -1 without one, -2 if it is not sound, -3 if memory runs out. */
+static int32_t shape_number(Scanner *self, const Event *event) {
+    char text[LONGEST_SHAPE + SHAPE_PARTS + 1];
+    Py_ssize_t length = 0;
+    for (int i = 0; i < SHAPE_PARTS; i++) {
+        if (!event->shape[i].length) return -1;
+        length += event->shape[i].length;
+    }
+    if (length > LONGEST_SHAPE) return -1;
+    length = 0;
+    for (int i = 0; i < SHAPE_PARTS; i++) {
+        text[length++] = i ? ',' : '[';
+        memcpy(text + length, event->shape[i].start, event->shape[i].length);
+        length += event->shape[i].length;
+    }
+    text[length++] = ']';
+    int32_t number = vocabulary_number(&self->shapes, text, length);
+    return number == -1 ? -3 : number;
+}
+
 #define PUT(column, type, value) (((type *)table->data[column])[row] = (type)(value))
 
 /* Take a complete or instant event into its table: 1 taken, 0 odd, -1 with an exception set. */
@@ -655,8 +712,9 @@ static int add_row(Scanner *self, const Event *event) {
         if (category < 0) return category == -2 ? 0 : -1;
     }
     int32_t name = vocabulary_number(&self->names, event->name.start, event->name.length);
-    if (name == -2) return 0;
-    if (name < 0 || thread < 0) {
+    int32_t shape = instant || on_device ? -1 : shape_number(self, event);
+    if (name == -2 || shape == -2) return 0;
+    if (name < 0 || thread < 0 || shape == -3) {
         PyErr_NoMemory();
         return -1;
     }
@@ -677,7 +735,7 @@ static int add_row(Scanner *self, const Event *event) {
         PUT(8, int64_t, event->argument[NO_STREAM]);
         PUT(9, int64_t, event->argument[NO_GRAPH]);
         PUT(10, int64_t, event->argument[NO_BYTES]);
-    }
+    } else PUT(7, int32_t, shape);
     return 1;
 }
 
@@ -763,15 +821,17 @@ static PyObject *scanner_restart(Scanner *self, PyObject *Py_UNUSED(ignored)) {
 
 static PyObject *scanner_take(Scanner *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *names = vocabulary_list(&self->names), *categories = vocabulary_list(&self->categories);
-    PyObject *threads = vocabulary_list(&self->threads);
+    PyObject *threads = vocabulary_list(&self->threads), *shapes = vocabulary_list(&self->shapes);
     vocabulary_clear(&self->names);
+    vocabulary_clear(&self->shapes);
     PyObject *host = table_take(&self->host), *device = table_take(&self->device);
     PyObject *instants = table_take(&self->instants), *result = NULL;
-    if (names && categories && threads && host && device && instants)
-        result = Py_BuildValue("(OOOOOO)", host, device, instants, names, categories, threads);
+    if (names && categories && threads && shapes && host && device && instants)
+        result = Py_BuildValue("(OOOOOOO)", host, device, instants, names, categories, threads, shapes);
     Py_XDECREF(names);
     Py_XDECREF(categories);
     Py_XDECREF(threads);
+    Py_XDECREF(shapes);
     Py_XDECREF(host);
     Py_XDECREF(device);
     Py_XDECREF(instants);

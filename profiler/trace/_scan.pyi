@@ -18,8 +18,10 @@ class Scanner:
         """Say that the caller took the element at which :meth:`feed` was stuck."""
     def restart(self) -> None:
         """Begin another list."""
-    def take(self) -> tuple[list[bytearray], list[bytearray], list[bytearray], list[bytes], list[bytes], list[bytes]]:
-        """Return host, device and instant columns, names, categories and threads; they leave the scanner."""
+    def take(
+        self,
+    ) -> tuple[list[bytearray], list[bytearray], list[bytearray], list[bytes], list[bytes], list[bytes], list[bytes]]:
+        """Return host, device and instant columns, names, categories, threads and shapes; they leave the scanner."""
 
 def parents(starts: Any, ends: Any, into: Any, /) -> None:
     """Do what ``links.parents`` does, on buffers of int64."""

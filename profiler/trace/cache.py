@@ -26,7 +26,7 @@ from tokprof.profiler.record import (
 )
 from tokprof.profiler.trace.text import digest_of
 
-CACHE_VERSION = 2  # of the files here and of what the reader makes of a trace
+CACHE_VERSION = 3  # of the files here and of what the reader makes of a trace
 CACHE_FOLDER = ".tokprof"
 MINIMUM_BYTES = 4 << 20  # of the file on disk; a smaller one is not kept
 _FACTS = "trace.json"
@@ -116,7 +116,8 @@ def _write(table: Columns, path: Path) -> None:
     import pyarrow.parquet as pq
 
     names = [spec.name for spec in column_fields(type(table))]
-    content = pa.table({name: pa.array(getattr(table, name)) for name in names})
+    known = {name: values for name in names if (values := getattr(table, name)) is not None}
+    content = pa.table({name: pa.array(values) for name, values in known.items()})
     vocabularies = {f.name: getattr(table, f.name) for f in fields(table) if f.name not in names}  # type: ignore[arg-type]
     content = content.replace_schema_metadata({"tokprof": msgspec.json.encode(vocabularies)})
     pq.write_table(content, path, compression="lz4", use_dictionary=False, write_statistics=False)
@@ -128,12 +129,15 @@ def _read(table: type[TableT], path: Path) -> TableT:
     content = pq.read_table(path, memory_map=True)
     values: dict[str, Any] = {key: tuple(words) for key, words in _vocabularies(content).items()}
     for spec in column_fields(table):
-        values[spec.name] = content.column(spec.name).to_numpy()
+        if spec.name in content.column_names or not spec.metadata["optional"]:
+            values[spec.name] = content.column(spec.name).to_numpy()
     made = table(**values)
     for spec in column_fields(table):
-        vocabulary = spec.metadata["vocabulary"]
+        vocabulary, least = spec.metadata["vocabulary"], -1 if spec.metadata["optional"] else 0
         codes = getattr(made, spec.name)
-        if isinstance(vocabulary, str) and len(codes) and not 0 <= codes.min() <= codes.max() < len(values[vocabulary]):
+        if codes is None or not len(codes) or not isinstance(vocabulary, str):
+            continue
+        if not least <= codes.min() <= codes.max() < len(values[vocabulary]):
             raise ValueError(f"{path}: column {spec.name!r} points outside its names")
     return made
 

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import reduce
 from itertools import compress
 from operator import or_
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -59,9 +59,13 @@ DEVICE_CATEGORIES = tuple(word for word, kind in KIND_OF_CATEGORY.items() if kin
 FLOW_PHASES = ("s", "t", "f")
 INSTANT_PHASES = ("i", "I", "R")
 
-_HOST_COLUMNS = ("name", "category", "thread", "start_ns", "duration_ns", "correlation", "external")
-_DEVICE_COLUMNS = (*_HOST_COLUMNS, "device", "stream", "graph_node", "byte_count")
-_COLUMN_TYPES = (*(np.int32,) * 3, *(np.int64,) * 8)
+_SLICE_COLUMNS = ("name", "category", "thread", "start_ns", "duration_ns", "correlation", "external")
+_HOST_COLUMNS = (*_SLICE_COLUMNS, "shape")
+_DEVICE_COLUMNS = (*_SLICE_COLUMNS, "device", "stream", "graph_node", "byte_count")
+_NARROW_COLUMNS = ("name", "category", "thread", "shape")  # of 32 bits; the others have 64
+
+_LONGEST_SHAPE = 4096  # bytes of an operator's sizes, strides and types; longer ones are not kept
+_NO_TEXT = msgspec.Raw()
 
 
 class _Args(msgspec.Struct, gc=False):
@@ -72,6 +76,9 @@ class _Args(msgspec.Struct, gc=False):
     external_old: Any = msgspec.field(default=None, name="external id")
     graph_node: Any = msgspec.field(default=None, name="graph node id")
     byte_count: Any = msgspec.field(default=None, name="bytes")
+    sizes: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input Dims")
+    strides: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input Strides")
+    types: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input type")
 
 
 class Event(msgspec.Struct, gc=False):
@@ -87,7 +94,7 @@ class Event(msgspec.Struct, gc=False):
     args: msgspec.Raw = msgspec.Raw()
 
 
-class _Identifiers(msgspec.Struct, gc=False):
+class _Identifiers(msgspec.Struct, gc=False, omit_defaults=True):
     """Arguments of which each is an integer or not there; elsewhere than on a device the size may be a string."""
 
     device: int = -1
@@ -97,6 +104,9 @@ class _Identifiers(msgspec.Struct, gc=False):
     external_old: int = msgspec.field(default=-1, name="external id")
     graph_node: int = msgspec.field(default=-1, name="graph node id")
     byte_count: int | str = msgspec.field(default=-1, name="bytes")
+    sizes: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input Dims")
+    strides: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input Strides")
+    types: msgspec.Raw = msgspec.field(default=_NO_TEXT, name="Input type")
 
 
 class _Slice(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
@@ -122,6 +132,9 @@ _OTHERS = tuple(_of_phase(phase, _FIELDS) for phase in ("M", "C", "B", "E"))
 # Decodes ordinary events, told apart by their phase; what is odd in any is an error to it.
 BLOCK = msgspec.json.Decoder(list[reduce(or_, (*_INSTANTS, *_FLOWS, *_OTHERS), _Slice)])  # type: ignore[misc]
 _NO_IDENTIFIERS = _Identifiers()
+_Size = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
+# Sizes, strides and types of an operator's arguments; a list of tensors has a list of these.
+_SHAPE = msgspec.json.Decoder(tuple[list[list[_Size | list[_Size]]], list[list[_Size | list[_Size]]], list[str]])
 _ARGS = msgspec.json.Decoder(_Args)
 _NO_ARGS = _Args()
 _HALVES = 1 << 16  # begin and end events joined at once
@@ -220,9 +233,9 @@ class _Table:
 
     def take_columns(self) -> dict[str, Array]:
         """Return all rows as columns in the order of start, longer first where starts are equal; they leave here."""
-        for place, (name, grown) in enumerate(self._grown.items()):
+        for name, grown in self._grown.items():
             if grown:
-                self.bulk[name] = np.frombuffer(grown, dtype=_COLUMN_TYPES[place])
+                self.bulk[name] = np.frombuffer(grown, dtype=_column_type(name))
         self._grown = {}
         width = len(self.columns)
         single = np.frombuffer(self.rows, dtype=np.int64).reshape(-1, width) if self.rows else None
@@ -244,6 +257,10 @@ class _Table:
             if name not in sorted_columns:
                 sorted_columns[name] = whole(name)[order]
         return sorted_columns
+
+
+def _column_type(name: str) -> type:
+    return np.int32 if name in _NARROW_COLUMNS else np.int64
 
 
 def in_order(start: Array, duration: Array) -> Array:
@@ -279,6 +296,8 @@ class Events:
         self._kinds: Counter[str] = Counter()
         self._categories: dict[str, int] = {}
         self._place_codes: dict[tuple[Any, Any], int] = {}
+        self._shapes: dict[str, int] = {}
+        self._shape_codes: dict[bytes, int] = {b"": -1}  # by the text of the file
 
     def add(self, events: Sequence[Event]) -> None:
         """Take events in the file's order."""
@@ -345,6 +364,8 @@ class Events:
                         _identifiers([a.graph_node for a in args]),
                         _identifiers([a.byte_count for a in args]),
                     ]
+                else:
+                    columns.append(self._shapes_of(args))
             except (OverflowError, TypeError):  # beyond 64 bits, or a string
                 odd += rows
             else:
@@ -364,6 +385,20 @@ class Events:
     def _thread_codes(self, events: Sequence[_Slice]) -> Array:
         places = list(zip([e.pid for e in events], [e.tid for e in events], strict=True))
         return _codes(places, self._place_codes, lambda place: self._thread_of(*place))
+
+    def _shapes_of(self, args: Sequence[_Args | _Identifiers]) -> Array:
+        """Return the code of each operator's shape, -1 where its arguments do not tell it all."""
+        texts = [b",".join((a.sizes, a.strides, a.types)) if a.types is not _NO_TEXT else b"" for a in args]
+        known = [text if len(text) <= _LONGEST_SHAPE + 2 else b"" for text in texts]
+        return _codes(known, self._shape_codes, self._shape_code)
+
+    def _shape_code(self, text: bytes) -> int:
+        """Return the code of a shape, whose text is checked and written alike however the file wrote it."""
+        try:
+            plain = msgspec.json.encode(_SHAPE.decode(b"[" + text + b"]")).decode()
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return -1
+        return self._shapes.setdefault(plain, len(self._shapes))
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Count events that cannot be used."""
@@ -407,7 +442,7 @@ class Events:
         category = event.cat
         code = self._category(category) if isinstance(category, str) else -1
         args = self._args(event)
-        external = args.external if args.external is not None else args.external_old
+        external = args.external_old if args.external in (None, -1) else args.external
         table = self._device if code in self._device_codes else self._host
         row: tuple[int, ...] = (
             table.name(self._text(event.name)),
@@ -420,6 +455,8 @@ class Events:
         )
         if table is self._device:
             row += tuple(map(self._number, (args.device, args.stream, args.graph_node, args.byte_count)))
+        else:
+            row += (int(self._shapes_of([args])[0]),)
         return table, row
 
     def _instant(self, event: Event) -> None:
@@ -535,8 +572,9 @@ class Events:
             return _ARGS.decode(event.args)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             values = self._any_args(event)
-            fields = zip(_Args.__struct_fields__, _Args.__struct_encode_fields__, strict=True)
-            return _Args(**{name: values.get(key) for name, key in fields})
+            keys = zip(_Args.__struct_fields__, _Args.__struct_encode_fields__, strict=True)
+            fields: dict[str, Any] = {name: values.get(key) for name, key in keys}
+            return _Args(**fields | {name: _raw(fields[name]) for name in ("sizes", "strides", "types")})
 
     def _any_args(self, event: Event) -> dict[str, Any]:
         """Return an event's arguments; those that cannot be read are none, and that is said."""
@@ -585,13 +623,14 @@ class Events:
         row_count, flow_count, _, _ = scanner.counts
         self.total += row_count + flow_count
         self._kinds["flows"] += flow_count
-        host, device, instants, names, categories, threads = scanner.take()
+        host, device, instants, names, categories, threads, shapes = scanner.take()
         category_of = np.array([self._category(_word(word)) for word in categories] + [-1], dtype=np.int32)
         thread_of = np.array(
             [self._thread_of(*map(msgspec.json.decode, word.split(b"\0"))) for word in threads], dtype=np.int32
         )
         for table, columns in ((self._host, host), (self._device, device), (self._instants, instants)):
-            arrays = [np.frombuffer(column, dtype=kind) for column, kind in zip(columns, _COLUMN_TYPES, strict=False)]
+            pairs = zip(table.columns, columns, strict=True)
+            arrays: list[Array] = [np.frombuffer(column, dtype=_column_type(name)) for name, column in pairs]
             columns.clear()
             used = np.bincount(arrays[0], minlength=len(names))
             name_of = np.zeros(len(names), dtype=np.int32)
@@ -599,6 +638,11 @@ class Events:
                 name_of[code] = table.name(_word(names[code]))
             arrays[0], arrays[1], arrays[2] = name_of[arrays[0]], category_of[arrays[1]], thread_of[arrays[2]]
             table.bulk = dict(zip(table.columns, arrays, strict=True))
+        used = np.bincount(self._host.bulk["shape"] + 1, minlength=len(shapes) + 1)[1:]
+        shape_of = np.full(len(shapes) + 1, -1, dtype=np.int32)
+        for code in np.flatnonzero(used).tolist():
+            shape_of[code] = self._shape_code(shapes[code][1:-1])
+        self._host.bulk["shape"] = shape_of[self._host.bulk["shape"]]
 
     # ------------------------------------------------------------------------------------------------------- build
 
@@ -703,12 +747,19 @@ class Events:
         return kind_of
 
     def _host_columns(self) -> HostEvents:
-        columns = self._host.take_columns()
+        columns = dict[str, Any](self._host.take_columns())
         kind = self._kinds_of(columns.pop("category"))
-        return HostEvents(kind=kind, **columns, names=tuple(self._host.names))
+        shape = columns.pop("shape")
+        return HostEvents(
+            kind=kind,
+            **columns,
+            shape=shape if self._shapes else None,
+            names=tuple(self._host.names),
+            shapes=tuple(self._shapes),
+        )
 
     def _instant_columns(self) -> HostEvents:
-        columns = self._instants.take_columns()
+        columns = dict[str, Any](self._instants.take_columns())
         del columns["category"]
         nothing = np.full(len(columns["name"]), -1)
         return HostEvents(

@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any
 
-SCANNER_VERSION = 3  # of the interface of _scan.c
+SCANNER_VERSION = 4  # of the interface of _scan.c
 
 
 def optional(name: str) -> Any:

@@ -1,6 +1,7 @@
 """Steps of a timeline: which device work belongs to which prefill or decode step."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,7 @@ def _from_device(trace: Trace, table: Rules | None) -> KernelEvents:
         names=device.names,
         category=category_codes(device.names, device.kind, device.name, table),
         operator=operators,
+        **_calls(trace.host, device.operator),
         stream=np.clip(device.stream, -1, 2**31 - 1),
         start_ns=device.start_ns,
         duration_ns=device.duration_ns,
@@ -94,10 +96,24 @@ def _from_operators(trace: Trace, table: Rules | None) -> KernelEvents:
         names=host.names,
         category=category_codes(host.names, host.kind, host.name, table),
         operator=host.name + 1,
+        **_calls(trace.host, rows),
         stream=host.thread,
         start_ns=host.start_ns,
         duration_ns=host.duration_ns,
     )
+
+
+def _calls(host: HostEvents, operator: Array) -> dict[str, Any]:
+    """Return the columns that tell which call of an operator launched each kernel, and with what shape.
+
+    ``operator`` are rows of the host, -1 where unknown. Without any shape in the trace there are no columns.
+    """
+    if host.shape is None or not len(host):
+        return {}
+    shape = np.where(operator >= 0, host.shape[np.maximum(operator, 0)], -1)
+    used, code = np.unique(shape[shape >= 0], return_inverse=True)
+    shape[shape >= 0] = code.reshape(-1)
+    return {"call": operator, "shape": shape, "shapes": tuple(host.shapes[i] for i in used.tolist())}
 
 
 # They change how memory is looked at, or ask for it; the computing is done by the operator that calls them.
@@ -131,7 +147,7 @@ def computing_operators(host: HostEvents) -> Array:
     return np.sort(np.concatenate(innermost)) if innermost else np.array([], dtype=np.int64)
 
 
-def _assigned(trace: Trace, at_ns: Array, *, name: Array, names: tuple[str, ...], **columns: Array) -> KernelEvents:
+def _assigned(trace: Trace, at_ns: Array, *, name: Array, names: tuple[str, ...], **columns: Any) -> KernelEvents:
     """Give each event the step whose host window holds the instant ``at_ns``."""
     windows = own_steps(trace)
     repetition = np.full(len(at_ns), -1, dtype=np.int32)
@@ -293,6 +309,7 @@ def _typical(
         name=work.name[sample],
         category=line.category[sample],
         operator=operator,
+        **_calls(trace.host, line.operator[sample]),
         frame=frame,
         layer=layers(work.name[sample], ~small),
         stream=work.stream[sample],

@@ -52,7 +52,8 @@ LONGEST_S = 10.0  # for an input of some kilobytes; on a busy machine, too
 SMALL = [
     {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "ts": 1, "args": {"name": "python"}},
     {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 2, "ts": 1.5, "dur": 9.25,
-     "args": {"External id": 3}},
+     "args": {"External id": 3, "Input Dims": [[4, 8], [8, 2]], "Input Strides": [[8, 1], [2, 1]],
+              "Input type": ["float", "c10::Half"]}},
     {"ph": "X", "cat": "cuda_runtime", "name": "launch", "pid": 1, "tid": 2, "ts": 2, "dur": 1,
      "args": {"correlation": 4}},
     {"ph": "s", "cat": "ac2g", "name": "ac2g", "pid": 1, "tid": 2, "ts": 2, "id": 4},
@@ -72,6 +73,7 @@ WORDS = [
     b"e3", b".", b"\x1f\x8b", b"\n", b'"cat": "kernel"',
     b'"cat": "\\u006bernel"', b"\xe2\x84\xaa", b"9" * 11, b"9" * 5000, b"_Z99", b"\\u001b]0;",
     b'"deviceProperties": 5, ', b'"id": [1], ', b'"distributedInfo": [], ', b'"stream": -1, ', b'"device": 9, ',
+    b'"Input Dims": [[[1], 2]], ', b'"Input type": [], ', b'"Input Strides": [[0]], ',
 ]  # fmt: skip
 
 

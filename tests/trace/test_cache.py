@@ -17,7 +17,16 @@ NAMES = ("host", "device", "instants", "counters")
 def events(duration=5):
     return [
         {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "python"}},
-        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 2, "ts": 1, "dur": 9, "args": {}},
+        {
+            "ph": "X",
+            "cat": "cpu_op",
+            "name": "aten::mm",
+            "pid": 1,
+            "tid": 2,
+            "ts": 1,
+            "dur": 9,
+            "args": {"Input Dims": [[4, 8]], "Input Strides": [[8, 1]], "Input type": ["float"]},
+        },
         {
             "ph": "X",
             "cat": "cuda_runtime",

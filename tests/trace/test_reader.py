@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from trace_makers import (
     GOOD,
     LAYOUTS,
+    MM,
     SMALL,
     V,
     accounted,
@@ -96,7 +97,7 @@ def test_escaped_keys_and_names_mean_what_they_say(read):
     text = rb'{"\u0074raceEvents": [{"\u0070h": "X", "cat": "\u006bernel", "n\u0061me": "\ud83d\ude00\n\"", '
     text += rb'"ts": 1, "d\u0075r": 2, "pid": 0, "tid": 7, "args": {"str\u0065am": 7, "corr\u0065lation": 4}}]}'
     trace = read(text)
-    assert rows_of(trace) == Counter({(0, '\U0001f600\n"', ("0", "7"), 1000, 2000, 4, -1, 7): 1})
+    assert rows_of(trace) == Counter({(0, '\U0001f600\n"', ("0", "7"), 1000, 2000, 4, -1, 7, None): 1})
 
 
 def test_a_quoted_word_in_a_value_is_no_key(read):
@@ -113,7 +114,7 @@ def test_a_quoted_word_in_a_value_is_no_key(read):
         "dur": 4,
     }
     trace = read(document([event]))
-    assert rows_of(trace) == Counter({(0, '"ts": 5, "dur": 6', ("0", "1"), 3000, 4000, -1, -1, -1): 1})
+    assert rows_of(trace) == Counter({(0, '"ts": 5, "dur": 6', ("0", "1"), 3000, 4000, -1, -1, -1, None): 1})
 
 
 def test_a_run_folder_and_what_is_no_trace(tmp_path):
@@ -229,7 +230,7 @@ def test_begin_and_end_pairs_nest_and_keep_to_their_threads(read):
     found.add((7, "elsewhere", 2000, 7001, -1))
     for listed in (events, events[::-1]):
         trace = read(document(listed))
-        rows = {(k, n, s, d, e) for k, n, _, s, d, _, e, _ in rows_of(trace)}
+        rows = {(k, n, s, d, e) for k, n, _, s, d, _, e, *_ in rows_of(trace)}
         assert rows == found
         assert dict(trace.counts.rejected) == {"end without a begin": 1, "begin without an end": 1}
         accounted(trace.counts, pairs=4)
@@ -482,3 +483,64 @@ def test_long_names_and_many_of_them(read, monkeypatch):
     names = [f"{'x' * (n * 37 % 9000)}{n}" for n in range(200)]
     trace = read(document([kernel(n, 1, n, name=name) for n, name in enumerate(names)], "native"))
     assert [trace.device.names[n] for n in trace.device.name.tolist()] == names
+
+
+# ------------------------------------------------------------------------------------------------------------- shapes
+
+
+def shapes_in(trace):
+    return [None if code < 0 else json.loads(trace.host.shapes[code]) for code in trace.host.shape.tolist()]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_equal_shapes_are_one_whatever_the_layout(layout, read):
+    events = [operator(i, 1, i + 1, shape=MM) for i in range(3)] + [operator(9, 1, 9)]
+    trace = read(document(events, layout))
+    assert shapes_in(trace) == [MM, MM, MM, None]
+    assert trace.host.shapes == (json.dumps(MM, separators=(",", ":")),)
+
+
+def test_a_trace_without_shapes_has_no_column_of_them(read):
+    assert read(document([operator(1, 1, 1)])).host.shape is None
+    old = operator(1, 1, 1, shape=MM)
+    del old["args"]["Input Strides"]  # before torch 2.1
+    assert read(document([old])).host.shape is None
+
+
+def test_a_list_of_tensors_keeps_its_sizes(read):
+    shape = [[[[1, 2], [1, 2]], []], [[[2, 1], [2, 1]], []], ["TensorList", "Scalar"]]
+    assert shapes_in(read(document([operator(1, 1, 1, shape=shape)]))) == [shape]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"Input Dims": 5}, {"Input Dims": None}, {"Input Dims": "[[4, 8]]"}, {"Input Dims": [4, 8]},
+        {"Input Dims": [[-4, 8]]}, {"Input Dims": [[V("1.5")]]}, {"Input Dims": [[2**64]]}, {"Input Dims": [["4"]]},
+        {"Input Strides": [[None]]}, {"Input type": [7]}, {"Input type": ["x" * 5000]}, {"Input type": {}},
+        {"Input type": [V(r'"\ud800"')]}, {"Input Dims": [[[[1]]]]}, {"Input Dims": [[True]]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_shape_that_cannot_be_is_none_and_costs_nothing_else(damage, read):
+    bad = operator(5, 1, 2, shape=MM)
+    bad["args"] |= damage
+    trace = read(document([operator(1, 1, 1, shape=MM), bad, *GOOD]))
+    assert shapes_in(trace) == [MM, None]
+    assert trace.counts.device_events == 3
+    assert trace.notes == ()
+
+
+def test_invalid_text_in_a_shape_is_no_shape(read):
+    content = document([operator(1, 1, 1, shape=MM), operator(5, 1, 2, shape=MM)])
+    content = content[::-1].replace(b"float"[::-1], b"fl\xffat"[::-1], 1)[::-1]
+    assert shapes_in(read(content)) == [MM, None]
+
+
+def test_events_read_one_by_one_have_their_shapes_too(read):
+    pair = {"ph": "B", "name": "aten::mm", "cat": "cpu_op", "pid": 10, "tid": 11, "ts": 20}
+    half = pair | {"args": operator(0, 0, 7, shape=MM)["args"]}
+    odd = operator(V('"40"'), 1, 3, shape=MM)  # a time written as a string
+    damaged = document([half, {"ph": "E", "pid": 10, "tid": 11, "ts": 25}, odd]).replace(b'"float"]', b'"float",]', 1)
+    trace = read(damaged)
+    assert shapes_in(trace) == [MM, MM]

@@ -347,7 +347,7 @@ def test_the_last_of_two_equal_keys_counts_as_json_has_it(read):
     text += '"args": {"stream": 7, "correlation": 1, "correlation": 9}}'
     trace = read(with_event(V(text)))
     rows = [row for row in rows_of(trace) if row[3] == 5000]
-    assert rows == [(0, "b", ("0", "7"), 5000, 50_000, 9, -1, 7)]
+    assert rows == [(0, "b", ("0", "7"), 5000, 50_000, 9, -1, 7, None)]
 
 
 def test_two_event_lists_are_both_read_and_said(read):

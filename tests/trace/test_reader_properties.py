@@ -52,6 +52,13 @@ NAMES = st.one_of(
 )
 PLACES = st.one_of(st.integers(0, 3), st.sampled_from(["7", "Spans", "ü"]))
 IDS = st.integers(1, 9)
+SIZES = st.one_of(st.integers(0, 2**64), st.integers(-2, 9), st.sampled_from([Verbatim("1.0"), Verbatim("1e3"), True]))
+SHAPES = st.one_of(
+    st.lists(st.lists(st.integers(0, 2000), max_size=4), max_size=3),
+    st.lists(st.lists(st.one_of(SIZES, st.lists(SIZES, max_size=2)), max_size=3), max_size=3),
+    st.none(),
+    st.just("[[1]]"),
+)
 ARGS = st.fixed_dictionaries(
     {},
     optional={
@@ -65,6 +72,9 @@ ARGS = st.fixed_dictionaries(
             lambda inner: st.lists(inner, max_size=3),
             max_leaves=6,
         ),
+        "Input Dims": SHAPES,
+        "Input Strides": SHAPES,
+        "Input type": st.one_of(st.lists(st.one_of(st.just("float"), NAMES), max_size=3), st.lists(st.integers())),
         "stack": st.dictionaries(st.sampled_from(["correlation", "ts", "x"]), IDS, max_size=2),
     },
 )

@@ -95,7 +95,7 @@ def trace(request, plain, monkeypatch):
     return plain.traces[request.param]
 
 
-def test_every_slice_of_a_real_trace_has_its_eight_columns(trace, plain):
+def test_every_slice_of_a_real_trace_has_its_nine_columns(trace, plain):
     assert rows_of(trace) == plain.rows
     for what in ("slices", "instants", "counters", "flows", "metadata"):
         assert getattr(trace.counts, what) == plain.counts[what], what

@@ -162,8 +162,29 @@ def place_of(event):
     return tuple(str(float(label) if isinstance(label, Decimal) else label) for label in labels)
 
 
+def shape_of(args):
+    """Return the shape of an operator's inputs in compact JSON, "" where its arguments do not tell it all."""
+    sizes, strides, types = (args.get(key) for key in ("Input Dims", "Input Strides", "Input type"))
+
+    def sound(one):
+        return type(one) is int and 0 <= one < 2**63
+
+    def listed(parts):
+        return isinstance(parts, list) and all(
+            isinstance(part, list)
+            and all(sound(one) or (isinstance(one, list) and all(map(sound, one))) for one in part)
+            for part in parts
+        )
+
+    if not (listed(sizes) and listed(strides) and isinstance(types, list) and all(isinstance(t, str) for t in types)):
+        return ""
+    text = json.dumps([sizes, strides, types], separators=(",", ":"), ensure_ascii=False)
+    unsound = "\ufffd" in text or any("\ud800" <= sign <= "\udfff" for sign in text)
+    return "" if unsound or len(text.encode()) > 4096 else json.dumps(json.loads(text))
+
+
 def slice_row(event, duration_ns):
-    """Return kind, name, thread, start, duration, correlation, external, stream of a slice with sound times."""
+    """Return kind, name, thread, start, duration, correlation, external, stream, shape of a slice with sound times."""
     args = event.get("args")
     args = args if isinstance(args, dict) else {}
     kind = kind_of(event)
@@ -172,7 +193,8 @@ def slice_row(event, duration_ns):
     thread = place_of(event)
     name = name_of(event)
     times = (whole_ns(event["ts"]), duration_ns)
-    return (int(kind), name, thread, *times, identifier(args.get("correlation")), identifier(external), stream)
+    shape = None if is_device(kind) else shape_of(args)
+    return (int(kind), name, thread, *times, identifier(args.get("correlation")), identifier(external), stream, shape)
 
 
 def parsed(content):
@@ -222,10 +244,17 @@ def rows_of(trace):
                 table.correlation.tolist(),
                 table.external.tolist(),
                 table.stream.tolist() if on_device else [None] * len(table),
+                [None] * len(table) if on_device else shapes_of(table),
                 strict=True,
             )
         )
     return rows
+
+
+def shapes_of(host):
+    """Return the shape of each of the host's events, as :func:`shape_of` does."""
+    codes = [-1] * len(host) if host.shape is None else host.shape.tolist()
+    return [json.dumps(json.loads(host.shapes[code])) if code >= 0 else "" for code in codes]
 
 
 def accounted(counts, pairs=None):
@@ -266,15 +295,19 @@ def launch(start, duration, number, *, name="cudaLaunchKernel", thread=11, categ
     return {"ph": "X", "cat": category, "name": name, **place, "args": {"correlation": number}}
 
 
-def operator(start, duration, external, *, name="aten::mm", thread=11, category="cpu_op"):
+def operator(start, duration, external, *, name="aten::mm", thread=11, category="cpu_op", shape=None):
     place = {"pid": 10, "tid": thread, "ts": start, "dur": duration}
-    return {"ph": "X", "cat": category, "name": name, **place, "args": {"External id": external}}
+    told = dict(zip(("Input Dims", "Input Strides", "Input type"), shape or (), strict=False))
+    return {"ph": "X", "cat": category, "name": name, **place, "args": {"External id": external, **told}}
+
+
+MM = [[[4, 8], [8, 2]], [[8, 1], [2, 1]], ["float", "float"]]
 
 
 SMALL = [
     {"ph": "M", "name": "process_name", "pid": 10, "tid": 0, "ts": 1, "args": {"name": "python"}},
     {"ph": "M", "name": "thread_name", "pid": 10, "tid": 11, "ts": 1, "args": {"name": "main"}},
-    operator(V("10.001"), V("9.5"), 3),
+    operator(V("10.001"), V("9.5"), 3, shape=MM),
     launch(11, 2, 5),
     {"ph": "s", "cat": "ac2g", "name": "ac2g", "pid": 10, "tid": 11, "ts": 11, "id": 5},
     {"ph": "f", "cat": "ac2g", "name": "ac2g", "pid": 0, "tid": 7, "ts": V("20.123"), "id": 5, "bp": "e"},
