@@ -15,7 +15,7 @@ SPEED := $(if $(SLOW),,not slow and )
 ALONE := $(if $(GPU),(alone or gpu),alone and not gpu)
 JOBS ?= $(shell nproc)
 
-.PHONY: profile test gpu lint wheel-types clean
+.PHONY: profile test gpu gpu-study lint wheel-types clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): one to three minutes"
@@ -32,9 +32,9 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal -m "$(SPEED)not (alone or gpu)"
 	$(BIN)/pytest -m "$(SPEED)$(ALONE)"
 
-# Nine minutes on one GPU; where there is no network, run the program with a Python that has what its head lists.
-gpu: $(VENV)/installed
-	$(BIN)/python benchmarks/gpu_evidence.py $(if $(EVIDENCE),--out $(EVIDENCE))
+# Each nine minutes on one GPU; where there is no network, run the program with a Python that has what its head lists.
+gpu gpu-study: $(VENV)/installed
+	$(BIN)/python benchmarks/gpu_evidence.py $(if $(filter gpu-study,$@),--study) $(if $(EVIDENCE),--out $(EVIDENCE))
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

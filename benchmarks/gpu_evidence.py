@@ -1,87 +1,73 @@
-"""Everything worth knowing from one GPU in one call: tests, ceilings, kernels, profiles at true shape, comparisons.
+"""Everything worth knowing from one GPU in one call: ceilings, profiles at true shape, kernels, tests, comparisons.
 
     make gpu                                                       # into benchmarks/results/<device>/
-    python benchmarks/gpu_evidence.py --out FOLDER --budget 520
-    python benchmarks/gpu_evidence.py --out FOLDER --only 'attribute-*'   # again, or what there was no time for
-    python benchmarks/gpu_evidence.py --dry-run --out FOLDER       # every path on a CPU, at tiny shapes
+    make gpu-study                                                 # into the same folder: `tokprof attribute`
+    python benchmarks/gpu_evidence.py --list                       # the parts, what each should take and may take
+    python benchmarks/gpu_evidence.py --out FOLDER --only 'smollm2-*'   # again, or what there was no time for
+    python benchmarks/gpu_evidence.py --dry-run --out FOLDER       # every path of both on a CPU, at tiny shapes
 
-Each part is a process of the ordinary command line with a time limit of its own. One that fails, takes too long or
-lacks something costs only itself: its outcome is written to outcomes.json as it ends, its output to logs/. Parts come
-in the order of their worth; those for which no time is left are recorded as skipped. The folder holds the environment,
-the calibration, the kernels' times, runs without their traces, comparisons, what measuring costs, and two traces cut to
-one repetition: a few megabytes. The exit code is 1 only where nothing at all was done.
+Each part is a process of the ordinary command line with a time limit of its own (see evidence_parts.py). Parts come in
+the order of their worth, and what they should take together leaves a reserve of the 520 seconds; those for which no
+time is left are recorded as skipped. The folder holds the environment, the calibration, the kernels' times, runs
+without their traces, comparisons, what measuring costs, and two traces cut to one repetition: a few megabytes. The
+exit code is 1 only where nothing at all was done.
 
 Weights are random (the SmolLM2 part that wants trained ones is absent where the package index is out of reach), so
-nothing is downloaded. A batch that does not fit the device's memory is halved until it does, and the outcome says so.
+nothing is downloaded. A batch that does not fit the device's memory is not tried: it is halved until it does, and the
+outcome says so. None of this has run on a GPU yet; what parts should take is computed from the constants below, which
+are guesses until it has, and outcomes.json then has the time that each took beside them.
 
 A machine without a network needs, beside torch, triton, transformers, pyarrow and numpy, wheels of:
 
-    required   isal msgspec nvidia-ml-py rich scipy typer xxhash, accelerate peft safetensors, pytest hypothesis, and
-               setuptools>=77 to install tokprof itself: pip install --no-index --no-deps --no-build-isolation .
+    required   isal msgspec nvidia-ml-py rich scipy typer xxhash, accelerate peft safetensors, pytest hypothesis
     py-spy     host stacks; without it the runs hold a note instead
     mistral-common, gguf   text instead of random tokens as Codestral's and SmolLM2's prompts
+
+and tokprof itself, by setuptools>=77: pip install --no-index --no-deps --no-build-isolation .
 """
 
 import argparse
 import contextlib
 import fnmatch
 import gzip
-import importlib.util
 import itertools
 import json
-import os
+import math
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from evidence_parts import RESERVE_S, ROOT, Evidence, Outcome, Part
+
 BUDGET_S = 520.0  # of all parts: a call of nine minutes with room for its start and end
-GRACE_S = 8.0  # between asking a part to end and ending it
-RESERVE_S = 2.0  # of the budget, for copying and recording
-LOG_BYTES = 1 << 16
 MEMORY_SHARE = 0.95  # of the device's memory that a plan may fill
-NOWHERE = "http://127.0.0.1:9"  # refuses at once: nobody waits for a hub or an index that cannot be reached
+LISTED_MEMORY_BYTES = 80 << 30  # of the device whose parts are listed where there is none
+PREFILL_LIMIT_S = 8.0  # a batch whose prefill takes longer is not worth its time
 LORA_RANK = 16
+GIGA = 1e9
 
-
-class Outcome(StrEnum):
-    """How a part ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-    ABSENT = "absent"  # something that it needs is not here
-    SKIPPED = "skipped"  # no time was left
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One process, what it needs, and what is kept of it."""
-
-    name: str
-    words: tuple[str, ...]
-    limit_s: float
-    needs: tuple[str, ...] = ()  # parts
-    packages: tuple[str, ...] = ()
-    output: str | None = None  # file of the results that takes standard output; else the log does
-    optional: bool = False  # failing means that something is not to be had here
-    remark: str = ""
-
-    @property
-    def least_s(self) -> float:
-        """Below how much time it is not worth starting."""
-        return 0.4 * self.limit_s
+# What things should take on an H100 beside which 16 cores stand: on the safe side of what its data sheet, and the same
+# commands on other machines, let expect.
+COLD_S = 15.0  # the first import of torch and transformers, from a disk that has not read them yet
+START_S = 8.0  # a process that imports them again and opens the device
+COMMAND_S = 2.0  # one that needs neither
+DRAWN_BYTES_PER_S = 20e9  # random weights, drawn on the device: by torch's layers, then again by transformers
+PREFILL_FLOPS_PER_S = 500e12
+READ_BYTES_PER_S = 2.2e12
+LAYER_S = 0.7e-3  # of the host, for one layer of a decode step in eager mode
+AROUND_S = 4.0  # a shape's first launches, the profiler's start and export, and joining it all
+STACKS_S = 9.0  # two passes beside py-spy
+GRAPH_S = 15.0  # torch.compile of one of three graphs: the prefill, a first step, a step of any length
+TESTS_S = 58.0  # of it 22 for two windows of the energy counter
+KERNEL_S, CASE_S = 0.6, 0.4  # compiling a Triton kernel; checking and timing it and the library's at one shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,20 +75,23 @@ class Sizes:
     """What is measured: models, shapes and how thoroughly."""
 
     device: str
-    models: tuple[tuple[str, str], ...]  # short name and zoo name; the first is also compiled by Triton and adapted
-    small: tuple[str, str]
+    models: tuple[tuple[str, str], ...]  # short name and zoo name; the first also runs with the Triton kernels
+    small: tuple[str, str]  # this one is also compiled and adapted
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     new_tokens: int
+    clean_s: float  # of clean repetitions of a shape
     repeat: tuple[str, ...]
     trace_steps: int
     tests: tuple[str, ...]
     calibrate: tuple[str, ...]
     kernels: tuple[str, ...]
     overhead: tuple[str, ...]
+    study_processes: int
     study: tuple[str, ...]
     trained: str = "real"
     memory_bytes: int | None = None
+    patience: float = 1.0  # of the limits
 
 
 def true_sizes(memory_bytes: int | None) -> Sizes:
@@ -112,14 +101,16 @@ def true_sizes(memory_bytes: int | None) -> Sizes:
         small=("smollm2", "SmolLM2-135M-Instruct"),
         batches=(1, 32),
         contexts=(512, 8192),
-        new_tokens=32,
-        repeat=("--time-limit", "3", "--precision", "0.02"),
+        new_tokens=16,
+        clean_s=1.5,
+        repeat=("--precision", "0.02"),
         trace_steps=9,
         tests=("tests/measure/test_gpu.py", "tests/kernels"),  # to collect the others takes a good part of the limit
-        calibrate=(),
+        calibrate=("--seconds", "0.25"),
         kernels=("--context", "2048", "--context", "8192", "--context", "32768", "--samples", "20"),
-        overhead=("--quadruples", "8"),
-        study=("-P", "2", "--languages", "python,go,gleam,odin", "--apart"),  # side by side they would need 178 GB
+        overhead=("--quadruples", "4", "--new-tokens", "8", "--sampler-seconds", "4"),
+        study_processes=3,
+        study=("--languages", "python,go,rust,gleam,odin,roc", "--apart"),  # side by side they would need 178 GB
         memory_bytes=memory_bytes,
     )
 
@@ -130,127 +121,105 @@ def tiny_sizes() -> Sizes:
         models=(("codestral", "tiny-mistral"), ("starcoder", "tiny-gpt-bigcode")),
         small=("smollm2", "tiny-llama"),
         batches=(1, 2),
-        contexts=(8,),
+        contexts=(8, 12),
         new_tokens=4,
+        clean_s=0.1,
         repeat=("-r", "1", "--threads", "1"),
         trace_steps=3,
         tests=("tests/measure/test_gpu.py",),
         calibrate=("--seconds", "0.01"),
         kernels=("--list",),
         overhead=("--quadruples", "2", "--prompt-tokens", "4", "--new-tokens", "3", "--sampler-seconds", "0.5"),
-        study=("-P", "1", "--languages", "python,gleam", "--threads", "1"),
+        study_processes=1,
+        study=("--languages", "python,gleam", "--threads", "1"),
         trained="random",
+        patience=6.0,  # a machine with few cores, which others use as well
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- plan
+# ----------------------------------------------------------------------------------------------------- time and memory
 
 
-def parts(sizes: Sizes, work: Path, results: Path) -> list[Part]:
-    """Return every part, the most worth knowing first."""
-    python, script = sys.executable, str(Path(__file__).resolve())
-    device = ("--device", sizes.device)
+def repetition_s(model: str, batch: int, context: int, new_tokens: int) -> tuple[float, float]:
+    """Return what the prefill and a decode step of a batch should take in eager mode, in bfloat16."""
+    from tokprof.models import cost, zoo
 
-    def tokprof(*words: object) -> tuple[str, ...]:
-        return (python, "-m", "tokprof.profiler", *map(str, words))
+    shape = cost.shape_of(zoo.entry(model).config)
+    read = cost.step_cost(shape, batch_size=batch, token_count=context, context_token_count=0, dtype="bfloat16")
+    flops = sum(operator.flop_count + operator.redundant_flop_count for operator in read)
+    cached = batch * (context + new_tokens) * cost.kv_bytes_per_token(shape, "bfloat16")
+    host_s = LAYER_S * shape.layer_count
+    step_s = max(host_s, (cost.weight_bytes_per_token(shape, "bfloat16") + cached) / READ_BYTES_PER_S)
+    return max(host_s, flops / PREFILL_FLOPS_PER_S), step_s
 
-    def profile(name: str, model: str, *more: str, limit_s: float = 75, batch: int = 1, context: int = 0) -> Part:
-        context = context or sizes.contexts[0]
-        passes = [word for kind in ("energy", "stacks") if kind not in more for word in ("--skip", kind)]
-        options = [word for word in more if word not in ("energy", "stacks")]
-        weights = () if "--weights" in options else ("--weights", "random")
-        words = (
-            *("profile", model, *weights, *device, "--batch", batch, "-n", sizes.new_tokens),
-            *("--prompt-tokens", prompt_tokens(model, context, sizes.new_tokens), *sizes.repeat),
-            *("--trace-steps", sizes.trace_steps, *passes, *options, "--out", work / name),
-        )
-        return Part(name=name, words=tokprof(*words), limit_s=limit_s)
 
-    def compare(name: str, a: str, b: str) -> Part:
-        words = tokprof("compare", work / a, work / b, "--no-page", "--json")
-        return Part(name=name, words=words, limit_s=30, needs=(a, b), output=f"{name}.json")
+def load_s(model: str) -> float:
+    """Return what a process takes until a model of random weights is on the device."""
+    return START_S + weight_bytes(model) / DRAWN_BYTES_PER_S
 
-    def trimmed(short: str, run: str) -> Part:
-        out = results / f"trace-{short}.json.gz"
-        words = (python, script, "trim", str(work / run / "trace.json.gz"), str(out))
-        return Part(name=f"trace-{short}", words=words, limit_s=30, needs=(run,))
 
-    (first, model), (small, small_model) = sizes.models[0], sizes.small
-    context = sizes.contexts[0]
-    base = f"{first}-b1-c{context}"
-    cells = []
-    for (short, name), length, asked in itertools.product(sizes.models, sizes.contexts, sizes.batches):
-        batch = fitting_batch(name, asked, length, sizes.memory_bytes)
-        key = f"{short}-b{batch}-c{length}"
-        # A prefill of a quarter of a million tokens takes seconds: no profiled repetitions beside the clean ones.
-        largest = asked == max(sizes.batches) and length == max(sizes.contexts)
-        more = ["--skip", "kernels"] if largest else ["energy"] if key == base else []
-        cell = profile(key, name, *more, batch=batch, context=length, limit_s=100 if more else 75)
-        remark = "" if batch == asked else f"batch {asked} does not fit into this memory"
-        cells.append(replace(cell, remark=remark))
-    usual = [part for part in cells if "kernels" not in part.words]
-    large = [part for part in cells if "kernels" in part.words]
+def profile_s(model: str, shapes: Iterable[tuple[int, int]], sizes: Sizes) -> float:
+    """Return what profiling shapes with the model loaded once should take, a clean and a kernel pass each."""
+    seconds = load_s(model)
+    for batch, context in shapes:
+        prefill_s, step_s = repetition_s(model, batch, context, sizes.new_tokens)
+        once_s = prefill_s + (sizes.new_tokens - 1) * step_s
+        clean = math.ceil(sizes.clean_s / once_s)
+        # One more to warm up; under the profiler a step takes the host longer.
+        seconds += (1 + clean) * once_s + min(3, clean) * prefill_s + 2 * sizes.trace_steps * step_s + AROUND_S
+    return seconds
 
-    adapter, unmerged, merged = "adapter", f"{first}-unmerged", f"{first}-merged"
-    adapted = ("--adapter", str(work / adapter))
-    peft = {"needs": (adapter,), "packages": ("peft",)}
-    eager, compiled = f"{small}-eager", f"{small}-compiled"
-    study = (
-        *("--weights", "random", "--adapter", work / adapter, "--placebo", work / adapter, *sizes.study, *device),
-        *("--content-share", 0.03, "--prompt-share", 0.2),
-        *("--natural", 0, "--trace-steps", 3, "--out", work / "attribute-study", "--json"),
-    )
-    tests = ("-m", "gpu", "-v", "--durations=10", "-p", "no:cacheprovider", "--continue-on-collection-errors")
-    overhead = (python, str(ROOT / "benchmarks/overhead.py"), "--model", small_model, "--weights", "random")
-    return [
-        Part(name="environment", words=tokprof("env", "--json"), limit_s=30, output="environment.json"),
-        Part(name="tests", words=(python, "-m", "pytest", *tests, *sizes.tests), limit_s=100),
-        Part(
-            name="calibrate",
-            words=tokprof("calibrate", *device, *sizes.calibrate, "--out", results / "calibration.json"),
-            limit_s=75,
-        ),
-        *usual[:1],
-        trimmed(first, base),
-        profile(f"{first}-triton", model, "--kernels", "triton"),
-        compare(f"compare-{first}-triton", base, f"{first}-triton"),
-        *usual[1:],
-        trimmed(sizes.models[1][0], f"{sizes.models[1][0]}-b1-c{context}"),
-        *(
-            Part(
-                name=f"kernels-{short}",
-                words=tokprof("kernels", "--model", name, *sizes.kernels, "--json"),
-                limit_s=75,
-                output=f"kernels-{short}.json",
-            )
-            for short, name in sizes.models
-        ),
-        profile(eager, small_model, "stacks"),
-        profile(compiled, small_model, "--compile", limit_s=120),
-        compare(f"compare-{small}-compiled", eager, compiled),
-        Part(
-            name=adapter,
-            words=(python, script, "adapter", model, str(work / adapter)),
-            limit_s=60,
-            packages=("peft",),
-        ),
-        replace(profile(unmerged, model, *adapted), **peft),
-        replace(profile(merged, model, *adapted, "--merge"), **peft),
-        compare(f"compare-{first}-adapter", merged, unmerged),
-        Part(name="overhead", words=(*overhead, *sizes.overhead, "--out", str(results / "overhead.json")), limit_s=90),
-        *large,
-        Part(name=f"{small}-pull", words=tokprof("models", "pull", small_model), limit_s=60, optional=True),
-        replace(profile(f"{small}-trained", small_model, "--weights", sizes.trained), needs=(f"{small}-pull",)),
-        Part(name="attribute-base", words=(python, script, "base", model, str(work / "base")), limit_s=30),
-        Part(
-            name="attribute-study",
-            words=tokprof("attribute", "--base", work / "base", *study),
-            limit_s=400,
-            needs=("attribute-base", adapter),
-            packages=("peft",),
-            output="attribute.json",
-        ),
-    ]
+
+def study_s(model: str, sizes: Sizes) -> float:
+    """Return what a study of four arms, each in processes of its own, should take."""
+    _, step_s = repetition_s(model, 1, 512, sizes.new_tokens)
+    text_s = 30 * step_s  # three per cent of 900 bytes, which are the tokens here, and reading what is before
+    languages = sizes.study[1].count(",") + 1
+    return 4 * sizes.study_processes * (load_s(model) + (1 + languages) * text_s) + 4 * AROUND_S
+
+
+def weight_bytes(model: str) -> int:
+    from tokprof.models import cost, zoo
+
+    return cost.parameter_count(cost.shape_of(zoo.entry(model).config)) * cost.DTYPE_BYTES["bfloat16"]
+
+
+def memory_needed(model: str, batch: int, context: int) -> tuple[float, float, float]:
+    """Return the bytes of weights, cache and a prefill's activations in bfloat16.
+
+    Of the activations, three of a feed-forward's and four of a layer's width live at once.
+    """
+    from tokprof.models import cost, zoo
+
+    shape = cost.shape_of(zoo.entry(model).config)
+    token_count = batch * context
+    cache = token_count * cost.kv_bytes_per_token(shape, "bfloat16")
+    return weight_bytes(model), cache, token_count * 2 * (3 * shape.ffn + 4 * shape.hidden)
+
+
+def fitting_batch(
+    model: str, batch: int, context: int, memory_bytes: int | None, *, prefill_limit_s: float = PREFILL_LIMIT_S
+) -> tuple[int, str]:
+    """Halve a batch until it fits into memory and time, and say why; where nobody tells the memory, it stays."""
+    if memory_bytes is None:
+        return batch, ""
+    asked, limit = batch, MEMORY_SHARE * memory_bytes
+    while batch > 1 and sum(memory_needed(model, batch, context)) > limit:
+        batch //= 2
+    fitting = batch
+    while batch > 1 and repetition_s(model, batch, context, 1)[0] > prefill_limit_s:
+        batch //= 2
+    if batch == asked:
+        return batch, ""
+    weights, cache, activations = (size / GIGA for size in memory_needed(model, asked, context))
+    why = []
+    if fitting < asked:
+        needed = f"{weights:.1f} GB of weights, {cache:.1f} of cache and {activations:.1f} of activations"
+        why.append(f"{needed} exceed {limit / GIGA:.1f}")
+    if batch < fitting:
+        seconds = repetition_s(model, fitting, context, 1)[0]
+        why.append(f"a prefill of {fitting}x{context} would take {seconds:.0f} s")
+    return batch, f"{asked}x{context} was not tried: {'; '.join(why)}; {batch}x{context} is in its place"
 
 
 def prompt_tokens(model: str, context: int, new_tokens: int) -> int:
@@ -260,21 +229,120 @@ def prompt_tokens(model: str, context: int, new_tokens: int) -> int:
     return min(context, cost.shape_of(zoo.entry(model).config).context_token_count - new_tokens)
 
 
-def fitting_batch(model: str, batch: int, context: int, memory_bytes: int | None) -> int:
-    """Halve a batch until weights, cache and the prefill's activations fit; nobody tells the memory, it stays.
+def shapes_of(model: str, sizes: Sizes) -> tuple[list[tuple[int, int]], str]:
+    """Return the batches and prompt lengths that are measured of a model, and what was not tried."""
+    shapes, remarks = [], []
+    for context, asked in itertools.product(sizes.contexts, sizes.batches):
+        length = prompt_tokens(model, context, sizes.new_tokens)
+        batch, remark = fitting_batch(model, asked, length, sizes.memory_bytes)
+        shapes.append((batch, length))
+        remarks += [remark] if remark else []
+    return list(dict.fromkeys(shapes)), "; ".join(remarks)
 
-    Of the activations, three of a feed-forward's and four of a layer's width live at once in a bfloat16 prefill.
-    """
-    from tokprof.models import cost, zoo
 
-    shape = cost.shape_of(zoo.entry(model).config)
-    weights = cost.parameter_count(shape) * cost.DTYPE_BYTES["bfloat16"]
-    per_token = cost.kv_bytes_per_token(shape, "bfloat16") + 2 * (3 * shape.ffn + 4 * shape.hidden)
-    if memory_bytes is None:
-        return batch
-    while batch > 1 and weights + batch * context * per_token > MEMORY_SHARE * memory_bytes:
-        batch //= 2
-    return batch
+# --------------------------------------------------------------------------------------------------------------- plan
+
+
+def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> list[Part]:
+    """Return every part of the evidence, or of the study, the most worth knowing first."""
+    python, script = sys.executable, str(Path(__file__).resolve())
+    device = ("--device", sizes.device)
+
+    def part(name: str, words: Iterable[object], expected_s: float, **more: Any) -> Part:
+        limit_s = sizes.patience * (1.5 * expected_s + 20)
+        return Part(name=name, words=tuple(map(str, words)), expected_s=expected_s, limit_s=limit_s, **more)
+
+    def tokprof(*words: object) -> tuple[object, ...]:
+        return (python, "-m", "tokprof.profiler", *words)
+
+    def profile(
+        name: str, model: str, *options: object, shapes: list[tuple[int, int]] | None = None, more_s: float = 0.0,
+        skip: tuple[str, ...] = ("energy", "stacks"), **more: Any,
+    ) -> Part:  # fmt: skip
+        chosen = shapes or [(1, prompt_tokens(model, sizes.contexts[0], sizes.new_tokens))]
+        words = tokprof(
+            *("profile", model, *(() if "--weights" in options else ("--weights", "random")), *device),
+            *(word for batch, length in chosen for word in ("--shape", f"{batch}x{length}")),
+            *("-n", sizes.new_tokens, "--time-limit", sizes.clean_s, *sizes.repeat, "--trace-steps", sizes.trace_steps),
+            *(word for kind in skip for word in ("--skip", kind)),
+            *(*options, "--out", work / name),
+        )
+        return part(name, words, profile_s(model, chosen, sizes) + more_s, **more)
+
+    def compare(name: str, a: str, b: str) -> Part:
+        a, b = (run if "/" in run else f"{run}/b1-c{sizes.contexts[0]}" for run in (a, b))
+        words = tokprof("compare", work / a, work / b, "--no-page", "--json")
+        return part(name, words, COMMAND_S + 1, needs=(a, b), output=f"{name}.json")
+
+    def prepared(short: str, model: str) -> Part:
+        words = (python, script, "prepare", model, work / f"{short}-model")
+        return part(f"{short}-model", words, START_S, packages=("peft",))
+
+    if study:
+        return [
+            made
+            for short, model in reversed(sizes.models)  # the smaller one first
+            for made in (
+                prepared(short, model),
+                part(
+                    f"{short}-study",
+                    tokprof(
+                        *("attribute", "--base", work / f"{short}-model/base", "--weights", "random"),
+                        *("--adapter", work / f"{short}-model/adapter", "--placebo", work / f"{short}-model/adapter"),
+                        *("-P", sizes.study_processes, *sizes.study, *device, "--prompt-share", 0.2),
+                        *("--content-share", 0.03, "--natural", 0, "--trace-steps", 3),
+                        *("--out", work / f"{short}-study", "--json"),
+                    ),
+                    study_s(model, sizes),
+                    needs=(f"{short}-model",),
+                    packages=("peft",),
+                    output=f"{short}-study.json",
+                ),
+            )
+        ]
+
+    def shaped(short: str, model: str) -> list[Part]:
+        shapes, remark = shapes_of(model, sizes)
+        base = f"{short}/b1-c{sizes.contexts[0]}"
+        cut = (python, script, "trim", work / base / "trace.json.gz", results / f"trace-{short}.json.gz")
+        return [
+            profile(short, model, shapes=shapes, remark=remark),
+            part(f"trace-{short}", cut, COMMAND_S, needs=(base,)),
+        ]
+
+    (first, model), (small, small_model) = sizes.models[0], sizes.small
+    adapted = ("--adapter", work / f"{small}-model/adapter")
+    peft = {"needs": (f"{small}-model",), "packages": ("peft",)}
+    tests = ("-m", "gpu", "-v", "--durations=10", "-p", "no:cacheprovider", "--continue-on-collection-errors")
+    overhead = (python, ROOT / "benchmarks/overhead.py", "--model", small_model, "--weights", "random")
+    return [
+        part("environment", tokprof("env", "--json"), COMMAND_S + 3, output="environment.json"),
+        part(
+            "calibrate",
+            tokprof("calibrate", *device, *sizes.calibrate, "--out", results / "calibration.json"),
+            COLD_S + START_S + 8 * KERNEL_S + 10,
+        ),
+        *itertools.chain.from_iterable(shaped(*pair) for pair in sizes.models),
+        part(
+            "kernels",
+            tokprof("kernels", *(w for _, name in sizes.models for w in ("--model", name)), *sizes.kernels, "--json"),
+            START_S + 26 * KERNEL_S + 66 * CASE_S,
+            output="kernels.json",
+        ),
+        profile(f"{first}-triton", model, "--kernels", "triton", more_s=8 * KERNEL_S),
+        compare(f"compare-{first}-triton", first, f"{first}-triton"),
+        part("tests", (python, "-m", "pytest", *tests, *sizes.tests), 2 * START_S + TESTS_S),
+        profile(f"{small}-eager", small_model, skip=("energy",), more_s=STACKS_S),
+        prepared(small, small_model),
+        profile(f"{small}-unmerged", small_model, *adapted, **peft),
+        profile(f"{small}-merged", small_model, *adapted, "--merge", **peft),
+        compare(f"compare-{small}-adapter", f"{small}-merged", f"{small}-unmerged"),
+        part("overhead", (*overhead, *sizes.overhead, "--out", results / "overhead.json"), START_S + 17),
+        profile(f"{small}-compiled", small_model, "--compile", more_s=3 * GRAPH_S),
+        compare(f"compare-{small}-compiled", f"{small}-eager", f"{small}-compiled"),
+        part(f"{small}-pull", tokprof("models", "pull", small_model), COMMAND_S, optional=True),
+        profile(f"{small}-trained", small_model, "--weights", sizes.trained, needs=(f"{small}-pull",)),
+    ]
 
 
 def chosen(plan: list[Part], patterns: Iterable[str]) -> list[Part]:
@@ -291,137 +359,17 @@ def chosen(plan: list[Part], patterns: Iterable[str]) -> list[Part]:
         name = todo.pop()
         if name not in wanted:
             wanted.add(name)
-            todo += known[name].needs
+            todo += [need.partition("/")[0] for need in known[name].needs]
     return [part for part in plan if part.name in wanted]
 
 
-# ---------------------------------------------------------------------------------------------------------------- run
-
-
-class Evidence:
-    """Runs parts one after another and keeps the record of how each ended."""
-
-    def __init__(self, results: Path, work: Path, *, budget_s: float, environment: dict[str, str], facts: Any) -> None:
-        self.results, self.work = results, work
-        self._deadline = time.monotonic() + budget_s
-        self._environment = environment
-        self._facts = facts
-        self.outcomes: dict[str, dict[str, Any]] = {}
-        with contextlib.suppress(FileNotFoundError):
-            self.outcomes = {o["part"]: o for o in json.loads((results / "outcomes.json").read_text())["parts"]}
-        self._fresh: set[str] = set()  # a part that was done in an earlier call left nothing in this one's work folder
-        (results / "logs").mkdir(parents=True, exist_ok=True)
-
-    def run(self, plan: list[Part]) -> None:
-        """Run every part within the budget; each outcome is on the disk before the next begins."""
-        for number, part in enumerate(plan, start=1):
-            left_s = self._deadline - time.monotonic() - RESERVE_S
-            print(f"[{number:2}/{len(plan)}] {part.name} ({left_s:.0f} s left)", flush=True)
-            started = time.monotonic()
-            outcome, detail, code = self._once(part, left_s)
-            if outcome is Outcome.DONE:
-                self._fresh.add(part.name)
-            kept = self._keep(part.name)
-            self._record(
-                part,
-                outcome=outcome,
-                detail="; ".join(words for words in (part.remark, detail) if words),
-                exit_code=code,
-                duration_s=round(time.monotonic() - started, 1),
-                run=kept,
-            )
-            print(f"        {outcome}{f': {detail}' if detail else ''}, {time.monotonic() - started:.1f} s", flush=True)
-
-    def _once(self, part: Part, left_s: float) -> tuple[Outcome, str, int | None]:
-        lacking = [name for name in part.packages if importlib.util.find_spec(name) is None]
-        if lacking:
-            return Outcome.ABSENT, f"{lacking[0]} is not installed", None
-        missing = [name for name in part.needs if name not in self._fresh]
-        if missing:
-            return Outcome.ABSENT, f"wants {missing[0]}", None
-        if left_s < part.least_s:
-            return Outcome.SKIPPED, f"{max(0.0, left_s):.0f} s were left, it wants {part.least_s:.0f} s", None
-        log = self.results / "logs" / f"{part.name}.txt"
-        limit_s = min(part.limit_s, left_s)
-        code = self._process(part, log, limit_s)
-        detail = _last_line(log)
-        if code is None:
-            return Outcome.TIMED_OUT, f"after {limit_s:.0f} s; {detail}", None
-        if code == 0:
-            return Outcome.DONE, "", code
-        return (Outcome.ABSENT if part.optional else Outcome.FAILED), detail, code
-
-    def _process(self, part: Part, log: Path, limit_s: float) -> int | None:
-        """Run a part's process in a session of its own; return its exit code, ``None`` if it took too long."""
-        output = None if part.output is None else self.results / part.output
-        online = {} if part.optional else {"HF_ENDPOINT": NOWHERE, "HF_HUB_OFFLINE": "1", "PIP_INDEX_URL": NOWHERE}
-        with contextlib.ExitStack() as stack:
-            errors = stack.enter_context(log.open("wb"))
-            process = subprocess.Popen(
-                part.words,
-                stdin=subprocess.DEVNULL,
-                stdout=errors if output is None else stack.enter_context(output.open("wb")),
-                stderr=errors,
-                cwd=ROOT,
-                env=os.environ | self._environment | online,
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(max(1.0, limit_s - GRACE_S))
-            except subprocess.TimeoutExpired:
-                code = None
-                process.send_signal(signal.SIGINT)  # a profile keeps the repetitions that it has finished
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_S)
-            finally:
-                end_session(process.pid)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_S)
-        if output is not None and output.stat().st_size == 0:
-            output.unlink()
-        if log.stat().st_size > LOG_BYTES:
-            log.write_bytes(b"(the beginning was cut off)\n" + log.read_bytes()[-LOG_BYTES:])
-        return code
-
-    def _keep(self, name: str) -> str | None:
-        """Copy a run or a study, whole or interrupted, without traces and pages, which are large."""
-        if not any((self.work / name / file).is_file() for file in ("run.json", "plan.json")):
-            return None
-        kept = self.results / "runs" / name
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.work / name, kept, ignore=shutil.ignore_patterns("trace*", "*.html"))
-        return f"runs/{name}"
-
-    def _record(self, part: Part, **facts: Any) -> None:
-        shown = [word.replace(str(self.work), "WORK").replace(str(self.results), "RESULTS") for word in part.words]
-        shown = [word.replace(sys.executable, "python").replace(f"{ROOT}/", "") for word in shown]
-        self.outcomes[part.name] = {
-            "part": part.name,
-            **facts,
-            "limit_s": part.limit_s,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join(shown),
-        }
-        document = {**self._facts, "parts": list(self.outcomes.values())}
-        fresh = self.results / ".outcomes.new"
-        fresh.write_text(json.dumps(document, indent=1) + "\n")
-        fresh.replace(self.results / "outcomes.json")  # never seen half-written
-
-
-def end_session(leader: int) -> None:
-    """Kill what is left of a session; measured processes and compilers have process groups of their own in it."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if int(entry.read_text().rpartition(")")[2].split()[3]) == leader:
-                os.kill(int(entry.parent.name), signal.SIGKILL)
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
-
-
 # ---------------------------------------------------------------------------------- what has no command of its own
+
+
+def prepare(model: str, folder: Path) -> None:
+    """Write what an adapted model and a study need below a folder: ``adapter`` and ``base``."""
+    write_adapter(model, folder / "adapter")
+    write_base(model, folder / "base")
 
 
 def write_adapter(model: str, folder: Path) -> None:
@@ -532,12 +480,10 @@ def gather(options: argparse.Namespace) -> int:
     from tokprof.profiler.environment import environment
 
     device = environment("cpu" if options.dry_run else "cuda").device
-    if not options.dry_run and device.memory_bytes is None:
+    if device.memory_bytes is None and not (options.dry_run or options.list):
         raise SystemExit("no NVIDIA GPU answers here; --dry-run goes through every part on a CPU")
     place = "-".join(re.findall(r"[a-z0-9]+", device.name.lower()))
     results = (options.out or ROOT / "benchmarks/results" / place).resolve()
-    if (results / "outcomes.json").exists() and not options.only:
-        raise SystemExit(f"{results} holds an earlier gathering; choose another --out, or name parts by --only")
     facts = {
         "device": asdict(device),
         "dry_run": options.dry_run,
@@ -547,17 +493,23 @@ def gather(options: argparse.Namespace) -> int:
     }
     with tempfile.TemporaryDirectory(prefix="tokprof-evidence-") as name, _terminated_as_interrupted():
         work = Path(name)
-        plan = parts(tiny_sizes() if options.dry_run else true_sizes(device.memory_bytes), work, results)
+        sizes = tiny_sizes() if options.dry_run else true_sizes(device.memory_bytes or LISTED_MEMORY_BYTES)
+        plan = [] if options.study else parts(sizes, work, results)
+        plan += parts(sizes, work, results, study=True) if options.study or options.dry_run else []
         if options.only:
             plan = chosen(plan, options.only.split(","))
         if options.list:
-            print("\n".join(f"{part.name:28} {part.limit_s:4.0f} s at most" for part in plan))
+            print("\n".join(f"{p.name:28}{p.expected_s:6.0f} s, at most {p.limit_s:.0f} s" for p in plan))
+            print(f"{'all':28}{sum(p.expected_s for p in plan):6.0f} s of {options.budget - RESERVE_S:.0f}")
             return 0
         more = {"COLUMNS": "160", "PYTHONUNBUFFERED": "1"}
         if options.dry_run:
             # A calibration of a hundredth of a second must not become this machine's, and compiling takes a minute.
             more |= {"TOKPROF_CACHE": str(work / "cache"), "TORCHDYNAMO_DISABLE": "1"}
         evidence = Evidence(results, work, budget_s=options.budget, environment=more, facts=facts)
+        if (earlier := {part.name for part in plan} & set(evidence.outcomes)) and not options.only:
+            words = "choose another --out, or name parts by --only"
+            raise SystemExit(f"{results} holds an earlier gathering ({min(earlier)} among it); {words}")
         try:
             evidence.run(plan)
         except KeyboardInterrupt:
@@ -571,7 +523,7 @@ def gather(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    steps = {"adapter": write_adapter, "base": write_base, "trim": lambda source, out: trim(Path(source), out)}
+    steps = {"prepare": prepare, "trim": lambda source, out: trim(Path(source), out)}
     if len(sys.argv) == 4 and sys.argv[1] in steps:
         steps[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
         return 0
@@ -579,7 +531,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="default benchmarks/results/<device>")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for all parts")
     parser.add_argument("--only", help="parts by name, with * and commas; what they need is run as well")
-    parser.add_argument("--list", action="store_true", help="name the parts and run none")
+    parser.add_argument("--study", action="store_true", help="`tokprof attribute` at true shape in place of the rest")
+    parser.add_argument("--list", action="store_true", help="name the parts and their times, and run none")
     parser.add_argument("--dry-run", action="store_true", help="on a CPU, at tiny shapes")
     return gather(parser.parse_args())
 

@@ -1,4 +1,4 @@
-"""Which tests `make test` chooses."""
+"""Which tests `make test` chooses, and what `make gpu` runs."""
 
 import itertools
 import re
@@ -23,3 +23,13 @@ def test_slow_tests_run_when_asked_and_gpu_tests_where_there_is_one(slow, gpu):
         runs = (slow or not is_slow) and (gpu or not wants_gpu)
         assert eval(side_by_side, marks) == (runs and not is_alone and not wants_gpu), (marks, side_by_side)
         assert eval(one_by_one, marks) == (runs and (is_alone or wants_gpu)), (marks, one_by_one)
+
+
+def test_the_study_on_a_gpu_is_a_call_of_its_own():
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    for target in ("gpu", "gpu-study"):
+        words = ["make", "--dry-run", target, "EVIDENCE=somewhere"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        (called,) = re.findall(r"benchmarks/gpu_evidence\.py(.*)", done.stdout)
+        assert called.split() == ["--study"] * (target == "gpu-study") + ["--out", "somewhere"]

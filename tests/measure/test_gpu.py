@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A model that keeps a GPU busy in prefill, with every pass."""
+    """A model that keeps a GPU busy in prefill, with every pass that sees the device."""
     request = Request(
         model="StarCoderBase-1B",
         weights="random",
@@ -26,6 +26,7 @@ def run(tmp_path_factory):
         prompt_token_count=4096,
         new_token_count=16,
         limits=StopLimits(repetition_count=5),
+        passes=(PassKind.CLEAN, PassKind.ENERGY, PassKind.KERNELS),
     )
     return profile(request, tmp_path_factory.mktemp("gpu") / "run")[0]
 
