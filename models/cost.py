@@ -1,11 +1,12 @@
-"""What a model costs, from its configuration alone: parameters, and the operations and bytes of every step.
+"""What computing costs: a model's step from its configuration alone, one call of an operator from its operands.
 
-Nothing here needs torch. The counts follow from the published layer definitions of each family and are checked against
-models built on the meta device and against the products that torch's FlopCounterMode sees them compute.
+Nothing here needs torch. A model's counts follow from the published layer definitions of its family and are checked
+against models built on the meta device; both are checked against the products that torch's FlopCounterMode counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from tokprof.models.errors import ModelError
@@ -209,9 +210,7 @@ def _attention(shape: ModelShape, step: _Step) -> OperatorCost:
     new, context, window = step.token_count, step.context_token_count, shape.window_token_count
     reach = context + new if window is None else window  # keys that a query sees at most, its own among them
     kept = min(context, reach - 1)  # of the context, what any query sees
-    # The query i of the new ones sees min(context + i + 1, reach) keys.
-    growing = max(0, min(new, reach - context))
-    pairs = growing * context + growing * (growing + 1) // 2 + (new - growing) * reach
+    pairs = _causal_pairs(new, context, reach)
     per_pair = 4 * step.batch_size * shape.head_count * shape.head_dim
     row = 2 * shape.kv_head_count * shape.head_dim * step.size
     return OperatorCost(
@@ -223,6 +222,12 @@ def _attention(shape: ModelShape, step: _Step) -> OperatorCost:
         cache_bytes=step.batch_size * (kept + min(new, reach)) * row,
         activation_bytes=2 * step.rows * shape.head_count * shape.head_dim * step.size,
     )
+
+
+def _causal_pairs(new: int, context: int, reach: int) -> int:
+    """Return how many keys all new queries see: the query i of them sees min(context + i + 1, reach)."""
+    growing = max(0, min(new, reach - context))
+    return growing * context + growing * (growing + 1) // 2 + (new - growing) * reach
 
 
 def _mamba2_operators(shape: ModelShape, step: _Step) -> tuple[OperatorCost, ...]:
@@ -386,3 +391,207 @@ def _window(config: Mapping[str, Any]) -> int | None:
     if config.get("use_sliding_window") is False:
         return None
     return config.get("sliding_window")
+
+
+# ------------------------------------------------------------------------------------------------- calls of operators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCost:
+    """What one call of an operator costs at least, whatever kernels it launches: its operands cross the memory once."""
+
+    flop_count: int  # of matrix products and attention, as in OperatorCost; of attention under a causal mask
+    redundant_flop_count: int  # on top, without that mask: the arguments do not tell whether there was one
+    byte_count: int  # operands read and results written; what is repeated without being stored (stride 0) counts once
+    dtype: str  # of the products
+
+
+def call_cost(operator: str, sizes: Sequence[Any], strides: Sequence[Any], types: Sequence[str]) -> CallCost | None:
+    """Return the cost of a call of an ATen operator; ``None`` where its operands do not tell it.
+
+    Each sequence has an entry per argument: of a tensor its sizes, its strides and torch's name of its type ("float",
+    "c10::BFloat16"); of a list of tensors, whose type is not told, lists of these; of anything else an empty list.
+    """
+    space, _, name = operator.rpartition("::")
+    inside = name.endswith("_") and not name.endswith("__")  # the first operand is also the result
+    name = name[:-1] if inside else name
+    operands = _operands(sizes, strides, types)
+    if space != "aten" or not operands:
+        return None
+    if name in _LEFT_OF:
+        return _product(operands, _LEFT_OF[name], transposed=name == "linear")
+    if name in _ATTENTION_LAYOUTS:
+        return _attention_call(operands, heads_first=_ATTENTION_LAYOUTS[name])
+    moved = _moved_bytes(name, operands, inside=inside)
+    if moved is None:
+        return None
+    return CallCost(flop_count=0, redundant_flop_count=0, byte_count=moved, dtype=operands[0].dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: str
+    item_bytes: int
+
+    @property
+    def count(self) -> int:
+        return prod(self.sizes)
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of memory behind it: a repeated element, or one that two windows share, is there once."""
+        if not self.count:
+            return 0
+        pairs = list(zip(self.sizes, self.strides, strict=True))
+        stored = prod(size for size, stride in pairs if stride)
+        return min(stored, 1 + sum((size - 1) * stride for size, stride in pairs)) * self.item_bytes
+
+
+_TYPES = {
+    "double": ("float64", 8), "float": ("float32", 4), "c10::Half": ("float16", 2), "c10::BFloat16": ("bfloat16", 2),
+    "long int": ("int64", 8), "int": ("int32", 4), "short int": ("int16", 2), "signed char": ("int8", 1),
+    "unsigned char": ("uint8", 1), "bool": ("bool", 1),
+}  # fmt: skip
+
+# The place of the left factor among the operands; the right one follows.
+_LEFT_OF = {
+    "mm": 0, "bmm": 0, "mv": 0, "matmul": 0, "linear": 0, "addmm": 1, "_addmm_activation": 1, "addmv": 1, "baddbmm": 1,
+}  # fmt: skip
+
+# Whether the heads stand before the tokens.
+_ATTENTION_LAYOUTS = {
+    "scaled_dot_product_attention": True,
+    "_scaled_dot_product_flash_attention": True,
+    "_scaled_dot_product_flash_attention_for_cpu": True,
+    "_scaled_dot_product_efficient_attention": True,
+    "_scaled_dot_product_cudnn_attention": True,
+    "_cudnn_attention_forward": True,
+    "_flash_attention_forward": False,
+    "_efficient_attention_forward": False,
+}
+
+# How many operands are read; the result has the sizes that they broadcast to.
+_ELEMENTWISE = {
+    "abs": 1, "bitwise_not": 1, "ceil": 1, "clamp": 1, "clamp_max": 1, "clamp_min": 1, "cos": 1, "erf": 1, "exp": 1,
+    "floor": 1, "gelu": 1, "hardswish": 1, "leaky_relu": 1, "log": 1, "log1p": 1, "log2": 1, "logical_not": 1, "neg": 1,
+    "reciprocal": 1, "relu": 1, "round": 1, "rsqrt": 1, "sigmoid": 1, "sign": 1, "silu": 1, "sin": 1, "softplus": 1,
+    "sqrt": 1, "square": 1, "tanh": 1,
+    "add": 2, "atan2": 2, "bitwise_and": 2, "bitwise_or": 2, "bitwise_xor": 2, "div": 2, "eq": 2, "floor_divide": 2,
+    "fmod": 2, "ge": 2, "gt": 2, "le": 2, "logical_and": 2, "logical_or": 2, "lt": 2, "maximum": 2, "minimum": 2,
+    "mul": 2, "ne": 2, "pow": 2, "remainder": 2, "rsub": 2, "sub": 2,
+    "addcdiv": 3, "addcmul": 3, "lerp": 3, "where": 3,
+}  # fmt: skip
+_TRUTHS = {"eq", "ge", "gt", "le", "logical_and", "logical_not", "logical_or", "lt", "ne"}
+# The result is like the first operand; weights and biases are read as well.
+_BY_ROW = {
+    "_fused_rms_norm", "_log_softmax", "_softmax", "cumsum", "group_norm", "layer_norm", "log_softmax",
+    "native_group_norm", "native_layer_norm", "rms_norm", "softmax",
+}  # fmt: skip
+# The first operand is read; how much is written, the arguments do not tell.
+_REDUCTIONS = {
+    "amax", "amin", "argmax", "argmin", "linalg_vector_norm", "logsumexp", "max", "mean", "min", "norm", "prod", "sort",
+    "std", "sum", "topk", "var",
+}  # fmt: skip
+_LOOK_UPS = {"embedding", "gather", "index_select"}
+_MOST_ELEMENTS = 2**62  # of a tensor; a file that tells of more is wrong
+
+
+def _operands(sizes: Sequence[Any], strides: Sequence[Any], types: Sequence[str]) -> list[_Operand] | None:
+    """Return the tensors among the arguments; ``None`` where one is not told whole."""
+    found: list[_Operand] = []
+    if not len(sizes) == len(strides) == len(types):
+        return None
+    for size, stride, kind in zip(sizes, strides, types, strict=True):
+        known = _TYPES.get(kind)
+        if known is not None and len(size) == len(stride) and all(isinstance(one, int) for one in (*size, *stride)):
+            found.append(_Operand(tuple(size), tuple(stride), *known))
+            if found[-1].count > _MOST_ELEMENTS:
+                return None
+        elif known is not None or size:
+            return None
+    return found
+
+
+def _broadcast(*sizes: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the sizes of what comes of operands of these; ``None`` where they do not fit."""
+    wide = max(map(len, sizes))
+    columns = zip(*((1,) * (wide - len(one)) + tuple(one) for one in sizes), strict=True)
+    result = []
+    for column in columns:
+        others = {size for size in column if size != 1}
+        if len(others) > 1:
+            return None
+        result.append(others.pop() if others else 1)
+    return tuple(result)
+
+
+def _product(operands: Sequence[_Operand], left_at: int, *, transposed: bool) -> CallCost | None:
+    if len(operands) < left_at + 2:
+        return None
+    left, right = operands[left_at : left_at + 2]
+    rows = left.sizes if len(left.sizes) > 1 else (1, *left.sizes)
+    columns = right.sizes if len(right.sizes) > 1 else (*right.sizes, 1)
+    if transposed:
+        columns = columns[::-1]
+    if not left.sizes or not right.sizes or rows[-1] != columns[-2]:
+        return None
+    batch = _broadcast(rows[:-2], columns[:-2])
+    if batch is None:
+        return None
+    results = prod(batch) * rows[-2] * columns[-1]
+    bias = operands[:left_at] or (operands[2:3] if transposed else [])
+    moved = sum(one.byte_count for one in (left, right, *bias)) + results * left.item_bytes
+    return CallCost(flop_count=2 * results * rows[-1], redundant_flop_count=0, byte_count=moved, dtype=left.dtype)
+
+
+def _attention_call(operands: Sequence[_Operand], *, heads_first: bool) -> CallCost | None:
+    if len(operands) < 3 or any(len(one.sizes) != 4 for one in operands[:3]):
+        return None
+    query, key, value = operands[:3]
+    shapes = [one.sizes if heads_first else tuple(one.sizes[i] for i in (0, 2, 1, 3)) for one in operands[:3]]
+    (batch, heads, new, width), (_, _, seen, key_width), (_, _, value_count, out_width) = shapes
+    if key_width != width or value_count != seen or shapes[1][0] != batch or shapes[2][0] != batch:
+        return None
+    per_pair = 2 * batch * heads * (width + out_width)
+    pairs = _causal_pairs(new, max(0, seen - new), seen)
+    written = batch * heads * new * out_width * query.item_bytes
+    return CallCost(
+        flop_count=per_pair * pairs,
+        redundant_flop_count=per_pair * (new * seen - pairs),
+        byte_count=query.byte_count + key.byte_count + value.byte_count + written,
+        dtype=query.dtype,
+    )
+
+
+def _moved_bytes(name: str, operands: Sequence[_Operand], *, inside: bool) -> int | None:
+    """Return the bytes that an operator without products reads and writes at least; ``None`` of an unknown one."""
+    first = operands[0]
+    if name in ("copy", "fill", "zero"):
+        return sum(one.byte_count for one in operands[: 2 if name == "copy" else 1])
+    if name in _BY_ROW:
+        return sum(one.byte_count for one in operands) + first.count * first.item_bytes
+    if name in _REDUCTIONS:
+        return first.byte_count
+    if name in _LOOK_UPS and len(operands) > 1:
+        # Which rows are read, and along which dimension, the sizes do not tell: one row, and the fewest results.
+        index = operands[1]
+        row = first.count // max(first.sizes) if first.count and first.sizes and name != "gather" else 1
+        return index.byte_count + (index.count + 1) * row * first.item_bytes
+    if name in _ELEMENTWISE:
+        used = operands[: _ELEMENTWISE[name]]
+        result = _broadcast(*(one.sizes for one in used))
+        if result is None:
+            return None
+        item = 1 if name in _TRUTHS else first.item_bytes if inside else _promoted_bytes(used)
+        return sum(one.byte_count for one in used) + prod(result) * item
+    return None
+
+
+def _promoted_bytes(operands: Sequence[_Operand]) -> int:
+    """Return the bytes of an element of the result: of the widest float that has dimensions, else the fewest it can."""
+    floats = [one for one in operands if one.dtype.startswith(("float", "bfloat"))]
+    if not floats:  # a quotient or root of integers is a float of 32 bits
+        return min(4, max(one.item_bytes for one in operands))
+    return max(one.item_bytes for one in ([one for one in floats if one.sizes] or floats))

@@ -88,7 +88,8 @@ def a_full_run():
         kernels=KernelEvents(
             name=[1, 0], category=[0, 0], operator=[0, 1], stream=[7, -1], repetition=[0, -1], phase=[1, -1],
             step=[1, -1], start_ns=[5, 6], duration_ns=[1, 2], names=("unused", "void k<a, b>()"),
-            categories=("gemm", "other"), operators=("", "aten::mm"),
+            categories=("gemm", "other"), operators=("", "aten::mm"), call=[-1, 4], shape=[-1, 0],
+            shapes=('[[[4]],[[1]],["float"]]',),
         ),
         stacks=HostStacks(
             time_ns=[1], duration_ns=[2], thread=[0], stack=[0], threads=("main",), stacks=("a (f.py:1);b (f.py:2)",)
@@ -133,6 +134,23 @@ def test_a_run_of_the_first_version_has_no_readings_of_the_device_s_own_clock(tm
     edited(tmp_path / "r", lambda content: content.update(schema_version=1) or content.pop("sm_clocks"))
     (tmp_path / "r" / "sm_clocks.parquet").unlink()
     assert_same(replace(a_full_run(), sm_clocks=None), load_run(tmp_path / "r"))
+
+
+def test_a_run_of_an_older_version_has_no_shapes(tmp_path):
+    import msgspec
+    import pyarrow.parquet as pq
+
+    save(a_full_run(), tmp_path / "r")
+    edited(tmp_path / "r", lambda content: content.update(schema_version=2))
+    file = tmp_path / "r" / "kernels.parquet"
+    table = pq.read_table(file)
+    words = msgspec.json.decode(table.schema.metadata[b"tokprof"])
+    del words["shapes"]
+    table = table.drop_columns(["call", "shape"]).replace_schema_metadata({"tokprof": msgspec.json.encode(words)})
+    pq.write_table(table, file)
+    back = load_run(tmp_path / "r").kernels
+    assert (back.call, back.shape, back.shapes) == (None, None, ())
+    assert back.operators == ("", "aten::mm")
 
 
 def test_columns_read_without_tokprof_hold_words_not_codes(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
+from tokprof.profiler.analysis.roofline import KernelFloors, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
 from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.analysis.summary import union_ns
@@ -20,6 +21,7 @@ from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
     Calibration,
+    KernelLimit,
     LedgerLine,
     Note,
     NoteLevel,
@@ -176,7 +178,31 @@ def _beside_floors(
             limits.append(None)
         else:
             limits.append(step_limits(runs, step.phase, step.wall_ns, calibration))
-    return replace(diff, a_limits=limits[0], b_limits=limits[1])
+    return _with_kernel_limits(replace(diff, a_limits=limits[0], b_limits=limits[1]), calibrations)
+
+
+def _with_kernel_limits(diff: PhaseDiff, calibrations: Sequence[Calibration | None]) -> PhaseDiff:
+    """Return the comparison with the kernels of every line beside their floors, on each side that is calibrated."""
+    sides: list[tuple[Array, KernelFloors, Array] | None] = []
+    for step, rows, calibration in zip((diff.a, diff.b), (diff.a_row, diff.b_row), calibrations, strict=True):
+        if calibration is None:
+            sides.append(None)
+        else:
+            own = rows >= 0
+            floors = kernel_floors(step.kernels, ceiling_of(calibration)).select(rows[own])
+            sides.append((own, floors, step.kernels.duration_ns[rows[own]] / step.kernel_scale))
+    ledgers = []
+    for (by, lines), (_, of) in zip(diff.ledgers, diff.line_of, strict=True):
+        limits: list[list[KernelLimit | None]] = []
+        for side in sides:
+            if side is None:
+                limits.append([None] * len(lines))
+            else:
+                own, floors, measured_ns = side
+                limits.append([kernel_limit(sums) for sums in floors.sums(measured_ns, of[own], len(lines)).T])
+        beside = zip(lines, *limits, strict=True)
+        ledgers.append((by, tuple(replace(line, a_limit=a, b_limit=b) for line, a, b in beside)))
+    return replace(diff, ledgers=tuple(ledgers))
 
 
 def _on_floors(

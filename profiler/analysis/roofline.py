@@ -1,20 +1,43 @@
-"""The least time that a phase could take on its device, how far the measured time is from it, and who owns the gap.
+"""The least time that a phase or a kernel could take on its device, and how far the measured time is from it.
 
 The roofline model (Williams, Waterman and Patterson, CACM 2009) over a whole step: all its products at the device's
 rate of products, or all the bytes that must cross the memory's interface at its bandwidth, whichever takes longer.
 Only weights and cache count as bytes, because a fused step could keep everything else on the chip, and what fits into
 the last cache is not asked of the memory: a floor is what no implementation in that dtype can undercut.
+
+A kernel's floor is that of the operator's call that launched it: its own operands once, under the same rule for what
+fits into the cache. So the kernels of a phase have floors that a fused step could undercut, and those of a model that
+fits into the cache may together lie below the phase's, which reads all weights.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from tokprof.models.cost import ModelShape, OperatorCost, kv_bytes_per_token, step_cost, weight_bytes_per_token
+from tokprof.models.cost import (
+    ModelShape,
+    OperatorCost,
+    call_cost,
+    kv_bytes_per_token,
+    step_cost,
+    weight_bytes_per_token,
+)
 from tokprof.models.devices import Ceiling
-from tokprof.profiler.record import Calibration, KernelEvents, PassKind, Phase, Probe, Run, codes_of
+from tokprof.profiler.record import (
+    Array,
+    Calibration,
+    KernelEvents,
+    KernelLimit,
+    PassKind,
+    Phase,
+    Probe,
+    Run,
+    StepKernels,
+    codes_of,
+)
 
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
 MEMORY_OVER_CACHE = 4
@@ -113,25 +136,101 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
 
 def floor_of(steps: Sequence[Sequence[OperatorCost]], ceiling: Ceiling, dtype: str) -> Floor:
     """Return the least time of steps that follow each other, each bound by itself."""
-    rate = ceiling.flops_per_s.get(dtype)
     compute_s, memory_s, floor_s = 0.0, 0.0, 0.0
     flops = moved = 0
     for step in steps:
         products = sum(operator.flop_count for operator in step)
         size = sum(operator.weight_bytes + operator.cache_bytes for operator in step)
-        computing = products / rate if rate else 0.0
-        moving = max(0, size - ceiling.cache_bytes) / ceiling.bandwidth_bytes_per_s
-        if ceiling.cache_bandwidth_bytes_per_s:
-            moving = max(moving, size / ceiling.cache_bandwidth_bytes_per_s)
+        computing, moving = _least_s(products, size, ceiling, dtype)
         flops, moved = flops + products, moved + size
         compute_s, memory_s, floor_s = compute_s + computing, memory_s + moving, floor_s + max(computing, moving)
     return Floor(
         flop_count=flops,
         byte_count=moved,
-        compute_s=compute_s if rate else None,
+        compute_s=compute_s if ceiling.flops_per_s.get(dtype) else None,
         memory_s=memory_s,
         floor_s=floor_s,
     )
+
+
+def _least_s(flop_count: int, byte_count: int, ceiling: Ceiling, dtype: str) -> tuple[float, float]:
+    """Return how long products and bytes take at least; products in a dtype whose rate nobody knows take none."""
+    rate = ceiling.flops_per_s.get(dtype)
+    moving = max(0, byte_count - ceiling.cache_bytes) / ceiling.bandwidth_bytes_per_s
+    if ceiling.cache_bandwidth_bytes_per_s:
+        moving = max(moving, byte_count / ceiling.cache_bandwidth_bytes_per_s)
+    return flop_count / rate if rate else 0.0, moving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KernelFloors:
+    """The floor of each kernel of a table, in its order."""
+
+    floor_ns: Array  # NaN where nothing tells it
+    computing: Array  # whether it is products that take so long
+
+    def select(self, rows: Array) -> "KernelFloors":
+        """Return the floors of some kernels."""
+        return KernelFloors(floor_ns=self.floor_ns[rows], computing=self.computing[rows])
+
+    def sums(self, measured_ns: Array, code: Array, count: int) -> Array:
+        """Sum floors, floors of products, times of kernels with a floor and of all over groups, shape (4, count)."""
+        known = ~np.isnan(self.floor_ns)
+        floor_ns = np.where(known, self.floor_ns, 0.0)
+        parts = (floor_ns, np.where(self.computing, floor_ns, 0.0), np.where(known, measured_ns, 0.0), measured_ns)
+        return np.stack([np.bincount(code, weights=part, minlength=count) for part in parts])
+
+
+def kernel_floors(kernels: KernelEvents | StepKernels, ceiling: Ceiling) -> KernelFloors:
+    """Return the floor of each kernel by the operands of the operator's call that launched it.
+
+    What several kernels of one call need together is divided among them by their durations.
+    """
+    floor_ns, computing = np.full(len(kernels), np.nan), np.zeros(len(kernels), dtype=bool)
+    if kernels.call is None or kernels.shape is None:
+        return KernelFloors(floor_ns=floor_ns, computing=computing)
+    # What crosses the bus between host and device is not bound by the device's memory.
+    on_bus = np.array(["HtoD" in name or "DtoH" in name for name in kernels.names] + [False])
+    rows = np.flatnonzero((kernels.shape >= 0) & (kernels.call >= 0) & ~on_bus[kernels.name])
+    wide = len(kernels.shapes)
+    pairs, of = np.unique(kernels.operator[rows].astype(np.int64) * wide + kernels.shape[rows], return_inverse=True)
+    limits = [_call_floor(kernels.operators[pair // wide], kernels.shapes[pair % wide], ceiling) for pair in pairs]
+    _, call = np.unique(kernels.call[rows], return_inverse=True)
+    duration = kernels.duration_ns[rows].astype(np.float64)
+    whole = np.bincount(call.reshape(-1), weights=duration)[call.reshape(-1)] if len(rows) else duration
+    share = np.divide(duration, whole, out=np.zeros(len(rows)), where=whole > 0)
+    floor_ns[rows] = share * np.array([limit[0] for limit in limits], dtype=np.float64)[of.reshape(-1)]
+    computing[rows] = np.array([limit[1] for limit in limits], dtype=bool)[of.reshape(-1)]
+    return KernelFloors(floor_ns=floor_ns, computing=computing)
+
+
+def kernel_limit(sums: Array, step_count: int = 1) -> KernelLimit | None:
+    """Return the limit of a group from its sums over so many steps; ``None`` where no kernel has a floor.
+
+    ``sums`` are a column of what :meth:`KernelFloors.sums` returns.
+    """
+    floor_ns, computing_ns, known_ns, whole_ns = sums.tolist()
+    if not known_ns > 0:
+        return None
+    return KernelLimit(
+        floor_us=floor_ns / step_count / 1e3,
+        reached=floor_ns / known_ns,
+        bound="compute" if computing_ns > floor_ns / 2 else "memory",
+        known_share=known_ns / whole_ns,
+    )
+
+
+def _call_floor(operator: str, shape: str, ceiling: Ceiling) -> tuple[float, bool]:
+    """Return the floor of a call in nanoseconds, and whether compute binds it; NaN where nothing tells it."""
+    try:
+        sizes, strides, types = msgspec.json.decode(shape, type=tuple[list[list[Any]], list[list[Any]], list[str]])
+    except msgspec.MsgspecError:
+        return float("nan"), False
+    cost = call_cost(operator, sizes, strides, types)
+    if cost is None:
+        return float("nan"), False
+    computing, moving = _least_s(cost.flop_count, cost.byte_count, ceiling, cost.dtype)
+    return max(computing, moving) * 1e9, computing > moving
 
 
 def phase_roofline(

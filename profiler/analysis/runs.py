@@ -126,6 +126,7 @@ def clean_step(step: TypicalStep, wall_ns: float, *, on_cpu: bool) -> TypicalSte
         wall_ns=wall_ns,
         busy_ns=step.busy_ns * kernel_factor,
         overlap_ns=step.overlap_ns * kernel_factor,
+        kernel_scale=step.kernel_scale * kernel_factor,
         kernels=replace(
             kernels,
             start_ns=moved,
@@ -207,6 +208,7 @@ def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
         wall_ns=float(walls.mean()),
         busy_ns=float(np.mean([step.busy_ns for step in same])),
         overlap_ns=float(np.mean([step.overlap_ns for step in same])),
+        kernel_scale=float(np.mean([step.kernel_scale for step in same])),
         kernels=replace(
             first.kernels,
             start_ns=column("start_ns").mean(axis=0),

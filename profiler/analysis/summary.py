@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.analysis.roofline import PhaseRoofline, ceiling_of, phase_roofline
+from tokprof.models.devices import Ceiling
+from tokprof.profiler.analysis.roofline import PhaseRoofline, ceiling_of, kernel_floors, kernel_limit, phase_roofline
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Array,
@@ -18,6 +19,7 @@ from tokprof.profiler.record import (
     DecodeMode,
     InterpreterStacks,
     KernelEvents,
+    KernelLimit,
     Mark,
     Note,
     NoteLevel,
@@ -54,6 +56,7 @@ class KernelShare:
     share: float  # of the phase's kernel time
     count_per_span: float  # launches in one prefill or one decode step
     time_us_per_span: float | None  # None where the clean pass lacks a step of the profiled one
+    limit: KernelLimit | None = None  # where the device was calibrated, and the operators' calls tell it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,7 @@ class Summary:
     python_share: float | None  # of the host's time in the stacks pass in which Python itself ran
     frames: tuple[FrameShare, ...]
     notes: tuple[Note, ...]
-    ceiling: str | None = None  # where the rooflines' figures come from
+    ceiling: str | None = None  # where the figures of rooflines and floors come from
 
 
 def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration | None = None) -> Summary:
@@ -185,18 +188,16 @@ def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration
 def _beside_ceilings(
     runs: Sequence[Run], phases: tuple[PhaseSummary, ...], calibration: Calibration | None
 ) -> tuple[tuple[PhaseSummary, ...], str | None, list[Note]]:
-    """Give each phase its roofline; where there is none, a note says why."""
+    """Give each phase its roofline and its kernels their floors; where there is none, a note says why."""
     if calibration is None:
         words = "how far this is from the device's limits is not known: the device was not calibrated"
         advice = "run `tokprof calibrate` on it once, then `tokprof show` this run again"
         return phases, None, [Note(code="not-calibrated", message=words, advice=advice, level=NoteLevel.INFO)]
-    if runs[0].model.shape is None:
-        words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
-        return phases, None, [Note(code="no-floor", message=words, level=NoteLevel.INFO)]
     ceiling = ceiling_of(calibration)
     placed = tuple(
         replace(
             phase,
+            kernels=heaviest_kernels(runs, phase.phase, ceiling=ceiling),
             roofline=phase_roofline(
                 runs,
                 phase.phase,
@@ -208,15 +209,24 @@ def _beside_ceilings(
         )
         for phase in phases
     )
+    quick = [str(phase.phase) for phase in placed if phase.roofline is not None and phase.roofline.gap_ms < 0]
+    quick += [
+        f"{kernel.name} in {phase.phase}"
+        for phase in placed
+        for kernel in phase.kernels
+        if kernel.limit is not None and kernel.limit.reached > 1
+    ]
     notes = [
         Note(
             code="below-floor",
-            message=f"{phase.phase} took less than its floor: the calibration found less than the device can do",
+            message=f"{what} took less than its floor: the calibration found less than the device can do",
             advice="run `tokprof calibrate` again while nothing else runs",
         )
-        for phase in placed
-        if phase.roofline is not None and phase.roofline.gap_ms < 0
+        for what in quick
     ]
+    if runs[0].model.shape is None:
+        words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
+        notes.append(Note(code="no-floor", message=words, level=NoteLevel.INFO))
     return placed, ceiling.source, notes
 
 
@@ -322,14 +332,18 @@ def matching_clean_ns(spans: Spans, other: Spans) -> float:
     return total
 
 
-def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) -> tuple[KernelShare, ...]:
-    """Return the kernels that took the most time in the profiled pass of a phase.
+def heaviest_kernels(
+    runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT, *, ceiling: Ceiling | None = None
+) -> tuple[KernelShare, ...]:
+    """Return the kernels that took the most time in the profiled pass of a phase, beside their floors by ``ceiling``.
 
-    Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back.
+    Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back. What
+    of their floors they reach is told of the times as measured.
     """
     scale = _clean_scale(runs, phase)
     time_ns: Counter[str] = Counter()
     launches: Counter[str] = Counter()
+    limits: dict[str, Array] = {}
     category: dict[str, str] = {}
     span_count = 0
     for run in runs:
@@ -340,6 +354,12 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
         span_count += len(profiled)
         sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
         counts = np.bincount(kernels.name, minlength=len(kernels.names))
+        if ceiling is not None:
+            floors = kernel_floors(kernels, ceiling)
+            sums_of = floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
+            for code in np.flatnonzero(counts):
+                name = kernels.names[code]
+                limits[name] = limits.get(name, 0.0) + sums_of[:, code]
         for code in np.flatnonzero(counts):
             name = kernels.names[code]
             time_ns[name] += int(sums[code])
@@ -355,6 +375,7 @@ def heaviest_kernels(runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT) 
             share=value / total,
             count_per_span=launches[name] / span_count,
             time_us_per_span=None if scale is None else scale * value / span_count / 1e3,
+            limit=kernel_limit(limits[name], span_count) if name in limits else None,
         )
         for name, value in time_ns.most_common(count)
     )

@@ -6,10 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokprof.models.devices import Ceiling
+from tokprof.profiler.analysis.roofline import KernelFloors, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.errors import visible
-from tokprof.profiler.record import Array, EventKind, Note, Run, StepKernels, Trace, TraceCounts, TypicalStep
+from tokprof.profiler.record import (
+    Array,
+    Calibration,
+    EventKind,
+    KernelLimit,
+    Note,
+    Run,
+    StepKernels,
+    Trace,
+    TraceCounts,
+    TypicalStep,
+)
 from tokprof.profiler.trace.steps import Timeline, step_spans, typical_steps
 
 ALIKE = 0.5  # of the kernel names of two traces: with fewer in common they are not ranks of one job
@@ -66,6 +79,7 @@ class StepLine:
     total_ms: float  # in the whole step
     gap_ms: float  # idle time right before it, in the whole step
     gap_cause: str
+    limit: KernelLimit | None = None  # of a run on a calibrated device, where the operators' calls tell it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +153,18 @@ class Analysis:
     notes: tuple[Note, ...]
     outside: Outside | None = None  # None: the steps hold everything
     ranks: tuple[RankTotal, ...] = ()  # of a folder of ranks, this trace among them
+    ceiling: str | None = None  # where the figures of floors come from; None without any
 
 
-def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 15) -> Analysis:
+def analyze(
+    trace: Trace, line: Timeline, *, run: Run | None = None, calibration: Calibration | None = None, top: int = 15
+) -> Analysis:
     """Sum up a trace. Busy time is the union of intervals, never a sum of durations.
 
     With the ``run`` it belongs to, the typical steps are put to the times of the clean pass; all else stays as traced.
+    With the ``calibration`` of its device, the kernels of the steps stand beside their floors.
     """
+    ceiling = None if calibration is None else ceiling_of(calibration)
     work = line.work
     steps, notes = typical_steps(trace, line=line), (*trace.notes, *_missing_work(trace, line))
     if run is not None:
@@ -169,9 +188,10 @@ def analyze(trace: Trace, line: Timeline, *, run: Run | None = None, top: int = 
         streams=_streams(line),
         categories=_by_category(line),
         kernels=_kernel_totals(line, top),
-        steps=tuple(_step_total(step, top) for step in steps),
+        steps=tuple(_step_total(step, top, ceiling) for step in steps),
         notes=notes,
         outside=outside_steps(line),
+        ceiling=None if ceiling is None else ceiling.source,
     )
 
 
@@ -381,12 +401,12 @@ def _kernel_totals(line: Timeline, top: int) -> tuple[KernelTotal, ...]:
     return tuple(totals)
 
 
-def _step_total(step: TypicalStep, top: int) -> StepTotal:
+def _step_total(step: TypicalStep, top: int, ceiling: Ceiling | None = None) -> StepTotal:
     kernels = step.kernels
     categories = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories)) / 1e6
     samples = step.wall_samples_ns
     kernel_ns, idle_ns = float(kernels.duration_ns.sum()), float(kernels.gap_ns.sum())
-    lines, line_count = folded(step, top)
+    lines, line_count = folded(step, top, None if ceiling is None else kernel_floors(kernels, ceiling))
     return StepTotal(
         phase=None if step.phase is None else str(step.phase),
         title=step.title,
@@ -435,10 +455,10 @@ def _gap_totals(step: TypicalStep, top: int) -> tuple[GapTotal, ...]:
     return tuple(totals)
 
 
-def folded(step: TypicalStep, top: int) -> tuple[tuple[StepLine, ...], int]:
+def folded(step: TypicalStep, top: int, floors: KernelFloors | None = None) -> tuple[tuple[StepLine, ...], int]:
     """Return the ``top`` heaviest lines of a typical step in the order of time, and how many lines there are.
 
-    Layers of one kernel sequence share their lines.
+    Layers of one kernel sequence share their lines. ``floors`` are those of the step's kernels.
     """
     kernels = step.kernels
     blocks = [*_equal_layers(kernels), np.flatnonzero(kernels.layer < 0).reshape(1, -1)]  # (layers, kernels of each)
@@ -450,7 +470,7 @@ def folded(step: TypicalStep, top: int) -> tuple[tuple[StepLine, ...], int]:
     # A block stands where its first layer does.
     place = np.array([blocks[k][0, 0] if k < len(blocks) - 1 else -1 for k in of_block[chosen]])
     order = np.lexsort((first[chosen], np.where(place >= 0, place, first[chosen])))
-    lines = [_line_of(step, blocks[of_block[i]][:, i - begins[of_block[i]]]) for i in chosen[order].tolist()]
+    lines = [_line_of(step, blocks[of_block[i]][:, i - begins[of_block[i]]], floors) for i in chosen[order].tolist()]
     return tuple(lines), len(first)
 
 
@@ -467,8 +487,12 @@ def _equal_layers(kernels: StepKernels) -> list[Array]:
     return [np.stack(rows) for rows in groups.values()]
 
 
-def _line_of(step: TypicalStep, rows: Array) -> StepLine:
+def _line_of(step: TypicalStep, rows: Array, floors: KernelFloors | None) -> StepLine:
     kernels = step.kernels
+    limit = None
+    if floors is not None:
+        measured_ns = kernels.duration_ns[rows] / step.kernel_scale
+        limit = kernel_limit(floors.select(rows).sums(measured_ns, np.zeros(len(rows), dtype=np.int64), 1)[:, 0])
     spread = None
     if step.samples_ns is not None and len(step.samples_ns) > 1:
         times = step.samples_ns[:, rows].sum(axis=1)
@@ -486,4 +510,5 @@ def _line_of(step: TypicalStep, rows: Array) -> StepLine:
         total_ms=float(kernels.duration_ns[rows].sum()) / 1e6,
         gap_ms=float(kernels.gap_ns[rows].sum()) / 1e6,
         gap_cause=kernels.gap_causes[kernels.gap_cause[widest]],
+        limit=limit,
     )

@@ -44,6 +44,7 @@ def analyze(
 
     from tokprof.profiler.analysis.timeline import analyze as analyze_timeline
     from tokprof.profiler.analysis.timeline import rank_notes, rank_total
+    from tokprof.profiler.commands.calibrate import kept_calibration
     from tokprof.profiler.record import Note
     from tokprof.profiler.trace.categories import rules
     from tokprof.profiler.trace.reader import read_trace, trace_files
@@ -53,7 +54,8 @@ def analyze(
     recording = _recordings(trace)[0]
     content = recording.trace
     line = timeline(content, table)
-    analysis = analyze_timeline(content, line, run=recording.run, top=top)
+    calibration = None if recording.run is None else kept_calibration(recording.run.environment.device)
+    analysis = analyze_timeline(content, line, run=recording.run, calibration=calibration, top=top)
     files = trace_files(trace)
     if not len(content.host) and not len(content.device):
         raise InputError(f"{files[0]}: holds nothing that took time ({content.counts.total} events), so nothing to say")

@@ -386,7 +386,7 @@
     ["change", "change", "count, duration, new/gone and gaps together"],
     ["count", "count", "because kernels ran more or less often"], ["duration", "duration", "because they took longer or shorter"],
     ["set", "new/gone", "kernels of a kind that only one side has"], ["gap", "gaps", "idle time right before them"],
-    ["counts", "kernels A → B", "how many in one step"], ["verdict", "finding", "with the half-width of the change's 95 % interval, where there are repetitions"]];
+    ["counts", "kernels A → B", "how many in one step"], ["ceiling", "of ceiling A → B", "the floor of the operators that launched them over their time under the profiler"], ["verdict", "finding", "with the half-width of the change's 95 % interval, where there are repetitions"]];
   const WITH_UNIT = ["a", "b", "change"];
   const EFFECTS = ["change", "count", "duration", "set", "gap"];
   const changeOf = (line, name) => {
@@ -397,13 +397,19 @@
   function fillLedger() {
     const lines = phase.ledgers[state.by];
     const [column, descending] = state.sort;
-    const value = line => column === "key" || column === "verdict" ? line[column] : column === "counts" ? line.counts[1] : ["a", "b"].includes(column) ? line[column] : Math.abs(line[column]);
+    const limited = lines.some(line => line.ceiling[0] || line.ceiling[1]);
+    const ceilingOf = line => {
+      const cell = make("td", line.ceiling[0] || line.ceiling[1] ? line.ceiling.map(of => of ? Math.round(100 * of.reached) : "–").join(" → ") + " %" : "–");
+      cell.title = line.ceiling.map((of, i) => of ? "AB"[i] + ": " + of.text : "").filter(Boolean).join("; ");
+      return cell;
+    };
+    const value = line => column === "ceiling" ? (line.ceiling[1] || line.ceiling[0] || { reached: -1 }).reached : column === "key" || column === "verdict" ? line[column] : column === "counts" ? line.counts[1] : ["a", "b"].includes(column) ? line[column] : Math.abs(line[column]);
     const order = lines.map((_, i) => i).sort((i, j) => {
       const x = value(lines[i]), y = value(lines[j]);
       return (x < y ? -1 : x > y ? 1 : 0) * (descending ? -1 : 1);
     });
     const head = make("tr");
-    for (const [name, title, help] of COLUMNS) {
+    for (const [name, title, help] of COLUMNS.filter(([name]) => limited || name !== "ceiling")) {
       const cell = make("th", name === "key" ? state.by : WITH_UNIT.includes(name) ? title + " " + unit() : title);
       cell.scope = "col"; cell.tabIndex = 0; cell.dataset.column = name; cell.title = help;
       if (name === column) cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -418,7 +424,7 @@
       row.append(first, make("td", figure(line.a)), make("td", figure(line.b)));
       row.append(...EFFECTS.map(name => changeOf(line, name)));
       const verdict = line.low === null ? line.verdict : line.verdict + " ± " + figure((line.high - line.low) / 2);
-      row.append(make("td", line.counts[0] || line.counts[1] ? line.counts[0] + " → " + line.counts[1] : ""), make("td", verdict, "still"));
+      row.append(make("td", line.counts[0] || line.counts[1] ? line.counts[0] + " → " + line.counts[1] : ""), ...(limited ? [ceilingOf(line)] : []), make("td", verdict, "still"));
       row.tabIndex = 0;
       const choose = () => chooseLine(index === state.chosen ? null : index);
       row.onclick = choose; row.onkeydown = e => { if (e.key === "Enter") choose(); };
@@ -426,7 +432,7 @@
     }));
     const sum = Object.fromEntries(["a", "b", ...EFFECTS].map(name => [name, lines.reduce((s, line) => s + line[name], 0)]));
     const foot = make("tr");
-    foot.append(make("td", "sum"), make("td", figure(sum.a)), make("td", figure(sum.b)), ...EFFECTS.map(name => changeOf(sum, name)), make("td"), make("td"));
+    foot.append(make("td", "sum"), make("td", figure(sum.a)), make("td", figure(sum.b)), ...EFFECTS.map(name => changeOf(sum, name)), make("td"), ...(limited ? [make("td")] : []), make("td"));
     $("ledger").tFoot.replaceChildren(foot);
     const residual = Math.abs(phase.residual) < 0.0005 ? "none" : figure(phase.residual, true) + " " + unit();
     $("residual").textContent = "B less A: " + figure(phase.b.wall - phase.a.wall, true) + " " + unit() + " = sum and residual; residual: " + residual;

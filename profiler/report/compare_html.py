@@ -16,6 +16,7 @@ from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
 from tokprof.profiler.report.page import STYLE
+from tokprof.profiler.report.text import floor_text
 from tokprof.profiler.trace.lanes import lanes, tracks
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
@@ -134,6 +135,12 @@ def _line_data(line: Any) -> dict[str, Any]:
         "low": None if line.low_ns is None else _micro(line.low_ns),
         "high": None if line.high_ns is None else _micro(line.high_ns),
         "verdict": line.finding,
+        "ceiling": [
+            None
+            if limit is None
+            else {"reached": limit.reached, "text": f"floor {floor_text(limit)} ({limit.bound}), {limit.reached:.0%}"}
+            for limit in (line.a_limit, line.b_limit)
+        ],
     }
 
 

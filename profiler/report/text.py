@@ -6,9 +6,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.summary import Estimate, PhaseSummary, Summary
-from tokprof.profiler.record import Note, NoteLevel, PassKind, Phase
+from tokprof.profiler.record import KernelLimit, Note, NoteLevel, PassKind, Phase
 
 ABSENT = "not measured"
+NO_FLOOR = "–"
+WHOLE = 0.9995  # of a group's time: of kernels with a floor, when that of all is known
 USABLE = 1.0  # an interval wider than its value tells nothing
 ON_A_GPU = ("host issue time", "mean SM clock, by NVML", "SM clock, by the device", "  after it, beside NVML's")
 
@@ -25,9 +27,12 @@ def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
     ]
     if any(phase.roofline is not None for phase in summary.phases):
         parts += [Text(""), _roofline_table(summary)]
+    limited = any(kernel.limit is not None for phase in summary.phases for kernel in phase.kernels)
     for phase in summary.phases:
         if phase.kernels:
-            parts += [Text(""), _kernel_table(phase, name_width)]
+            parts += [Text(""), _kernel_table(phase, max(20, name_width - 27) if limited else name_width, limited)]
+    if limited:
+        parts.append(Text(FLOORS_BY.format(summary.ceiling), style="dim"))
     if summary.frames:
         parts += [Text(""), _host_table(summary, name_width + 32)]
     parts += [Text(""), *_pass_lines(summary)]
@@ -144,7 +149,22 @@ def _roofline_table(summary: Summary) -> Table:
     return table
 
 
-def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
+FLOORS_BY = "floors: what the launching operators multiply and move, by what was {}; shares of the time when profiled"
+
+
+def floor_text(limit: KernelLimit | None) -> str:
+    """Write the floor of a group of kernels, with a sign where that of some of them is not known."""
+    if limit is None:
+        return NO_FLOOR
+    return ("" if limit.known_share > WHOLE else "≥ ") + _microseconds(limit.floor_us)
+
+
+def reached_text(limit: KernelLimit | None) -> str:
+    """Write what share of its ceiling a group of kernels reached, and which ceiling that is."""
+    return NO_FLOOR if limit is None else f"{limit.reached:.0%} {limit.bound}"
+
+
+def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:
     title = f"heaviest in {phase.phase}"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
@@ -152,6 +172,9 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("time each" if phase.phase is Phase.DECODE else "time", justify="right", no_wrap=True)
     table.add_column("launches", justify="right", no_wrap=True)
+    if limited:
+        table.add_column("floor", justify="right", no_wrap=True)
+        table.add_column("of ceiling", justify="right", no_wrap=True)
     for kernel in phase.kernels:
         table.add_row(
             Text(kernel.name),
@@ -159,6 +182,7 @@ def _kernel_table(phase: PhaseSummary, name_width: int) -> Table:
             f"{kernel.share:.1%}",
             ABSENT if kernel.time_us_per_span is None else _microseconds(kernel.time_us_per_span),
             f"{kernel.count_per_span:,.4g}",
+            *((floor_text(kernel.limit), reached_text(kernel.limit)) if limited else ()),
         )
     return table
 

@@ -15,7 +15,7 @@ from tokprof.profiler.analysis.compare import headline
 from tokprof.profiler.analysis.timeline import Analysis, GapTotal, Outside, StepTotal
 from tokprof.profiler.errors import visible
 from tokprof.profiler.record import LedgerLine, PhaseDiff, TimelineDiff
-from tokprof.profiler.report.text import notes_text, quantity
+from tokprof.profiler.report.text import FLOORS_BY, floor_text, notes_text, quantity, reached_text
 
 OWNERS = 3  # of each cause of gaps, that are listed
 NAME_MINIMUM = 30  # columns of names before which others are given up
@@ -43,6 +43,8 @@ def print_analysis(analysis: Analysis, console: Console) -> None:
     for step in analysis.steps:
         console.print()
         _print_step(step, console, kind=kind)
+    if any(line.limit is not None for step in analysis.steps for line in step.lines):
+        console.print(Text(FLOORS_BY.format(analysis.ceiling), style="dim"))
     if analysis.outside is not None:
         console.print()
         _print_outside(analysis.outside, console, kind=kind)
@@ -271,6 +273,9 @@ def _print_lines(step: StepTotal, console: Console) -> None:
         _Column("all ms", [_ms(line.total_ms) for line in lines]),
         _Column("gaps ms", [_ms(line.gap_ms) if line.gap_ms >= 0.0005 else "" for line in lines], 3),
     ]
+    if any(line.limit is not None for line in lines):
+        columns.append(_Column("all floors", [floor_text(line.limit) for line in lines], 4))
+        columns.append(_Column("of ceiling", [reached_text(line.limit) for line in lines], 5))
     _print_fitted(console, "the step in order", [line.name for line in lines], columns, at=1)
     rest = step.line_count - len(lines)
     if rest:
@@ -363,10 +368,22 @@ def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None
         names.append(f"{len(rest)} more")
         cells.append(_sums(rest))
     total = sum(line.difference_ns for line in lines)
-    last = [("sum", _sums(lines)), ("residual", ["", "", _change(diff.residual_ns), *[""] * 6])]
+    last = [("sum", _sums(lines)), ("residual", ["", "", _change(diff.residual_ns), *[""] * 8])]
     assert abs(total + diff.residual_ns - (diff.b.wall_ns - diff.a.wall_ns)) <= 1 + 1e-6 * abs(total)
-    titles = ("A ms", "B ms", "change", "count", "duration", "new/gone", "gaps", "±", "")
-    worth = (9, 9, 9, 2, 3, 1, 9, 4, 9)
+    titles = (
+        "A ms",
+        "B ms",
+        "change",
+        "count",
+        "duration",
+        "new/gone",
+        "gaps",
+        "±",
+        "A of ceiling",
+        "B of ceiling",
+        "",
+    )
+    worth = (9, 9, 9, 2, 3, 1, 9, 4, 5, 6, 9)
     columns = [
         _Column(title, [*(row[i] for row in cells), *(row[i] for _, row in last)], worth[i], left=not title)
         for i, title in enumerate(titles)
@@ -403,7 +420,7 @@ def _sums(lines: Sequence[LedgerLine]) -> list[str]:
     effects = [_change(sum(values)) for values in zip(*(_effects(line) for line in lines), strict=True)]
     own = [f"{sum(getattr(line, side) for line in lines) / 1e6:,.3f}" for side in ("a_ns", "b_ns")]
     change = sum(line.difference_ns for line in lines)
-    return [*own, _change(change), *(effects or ["·"] * 4), "", ""]
+    return [*own, _change(change), *(effects or ["·"] * 4), "", "", "", ""]
 
 
 def _effects(line: LedgerLine) -> tuple[float, float, float, float]:
@@ -417,5 +434,6 @@ def _cells(line: LedgerLine) -> list[str]:
         _change(line.difference_ns),
         *map(_change, _effects(line)),
         "" if line.high_ns is None else f"{(line.high_ns - line.difference_ns) / 1e6:,.3f}",
+        *("" if limit is None else reached_text(limit) for limit in (line.a_limit, line.b_limit)),
         line.finding,
     ]

@@ -252,8 +252,10 @@ def write_events(
         call = (int(host_at[launch]), host_process, int(host_track[launch]))
         output.arrow(call, (int(device_at[row]), device_process, int(device_track[row])))
 
-    identifiers = (_identifiers(*row)[1:] for row in rows_of(host.correlation, host.external))
-    ends = (b',"args":{%b}' % text if text else b"" for text in identifiers)
+    told = [*map(_shape, host.shapes), b""]
+    shape = np.full(len(host), -1) if host.shape is None else host.shape
+    texts = ((_identifiers(c, e) + told[s])[1:] for c, e, s in rows_of(host.correlation, host.external, shape))
+    ends = (b',"args":{%b}' % text if text else b"" for text in texts)
     heads, head = _heads(host.kind, host.name, host.names)
     output.slices(host_process, host_track, host_at, host.duration_ns, heads, head, ends)
 
@@ -274,6 +276,12 @@ def _heads(kind: Array, name: Array, names: Sequence[str]) -> tuple[list[bytes],
 def _identifiers(correlation: int, external: int) -> bytes:
     text = b',"correlation":%d' % correlation if correlation >= 0 else b""
     return text + (b',"External id":%d' % external if external >= 0 else b"")
+
+
+def _shape(shape: str) -> bytes:
+    """Return the arguments that tell an operator's shape, as the profiler writes them."""
+    parts = zip(("Input Dims", "Input Strides", "Input type"), msgspec.json.decode(shape), strict=True)
+    return b"".join(b',"%b":%b' % (key.encode(), msgspec.json.encode(part)) for key, part in parts)
 
 
 def _write_power(trace: Writer, run: Run) -> None:

@@ -1,6 +1,7 @@
 """Floors, utilisations and the owners of the gap on costs and ceilings whose truth is known."""
 
 import io
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tokprof.models.cost import OperatorCost, shape_of, step_cost
+from tokprof.models.cost import OperatorCost, call_cost, shape_of, step_cost
 from tokprof.models.devices import Ceiling, device
 from tokprof.models.zoo import entry
 from tokprof.profiler.analysis.roofline import (
@@ -17,6 +18,8 @@ from tokprof.profiler.analysis.roofline import (
     ceiling_of,
     compute_bound_batch,
     floor_of,
+    kernel_floors,
+    kernel_limit,
     phase_roofline,
 )
 from tokprof.profiler.analysis.summary import summarize
@@ -40,6 +43,8 @@ from tokprof.profiler.record import (
     StopRule,
 )
 from tokprof.profiler.report.text import print_summary
+from tokprof.profiler.trace.reader import read_trace
+from tokprof.profiler.trace.steps import kernel_events
 
 CEILING = Ceiling(
     name="d", bandwidth_bytes_per_s=1e9, flops_per_s={"float32": 1e12}, cache_bytes=1000,
@@ -258,3 +263,128 @@ def test_the_terminal_shows_the_floor_and_who_owns_the_gap_in_eighty_columns():
     print_summary(summarize([run_of()], fingerprint="f"), console)
     assert "tokprof calibrate" in console.file.getvalue()
     assert "MFU" not in console.file.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------ single kernels
+
+MM = json.dumps([[[1000, 1000], [1000, 1000]], [[1000, 1], [1000, 1]], ["float", "float"]])
+MUL = json.dumps([[[1000], [1000]], [[1], [1]], ["float", "float"]])
+MM_S, MUL_S = (3 * 4e6 - 1000) / 1e9, (3 * 4000 - 1000) / 1e9  # by CEILING: less what its cache holds
+
+
+def launched(rows, shapes=(MM, MUL, "{", "[1]")):
+    """Kernels given as (name, operator, shape, call, duration in nanoseconds)."""
+    names, operators = ("gemm", "reduce", "Memcpy HtoD"), ("", "aten::mm", "aten::mul", "a_kernel_of_mine")
+    name, operator, shape, call, duration = zip(*rows, strict=True)
+    return KernelEvents(
+        name=[names.index(n) for n in name], category=[0] * len(rows), operator=[operators.index(o) for o in operator],
+        call=call, shape=shape, stream=[7] * len(rows), repetition=[0] * len(rows), phase=[0] * len(rows),
+        step=[0] * len(rows), start_ns=np.arange(len(rows)), duration_ns=duration, names=names, categories=("gemm",),
+        operators=operators, shapes=shapes,
+    )  # fmt: skip
+
+
+def test_the_kernels_of_one_call_share_its_floor_by_their_durations():
+    kernels = launched([("gemm", "aten::mm", 0, 5, 300), ("reduce", "aten::mm", 0, 5, 100),
+                        ("gemm", "aten::mm", 0, 6, 400)])  # fmt: skip
+    floors = kernel_floors(kernels, CEILING)
+    np.testing.assert_allclose(floors.floor_ns, np.array([0.75, 0.25, 1.0]) * MM_S * 1e9)
+    sums = floors.sums(kernels.duration_ns, kernels.name, 3)
+    limit = kernel_limit(sums[:, 0], step_count=2)
+    assert limit.floor_us == pytest.approx(1.75 * MM_S * 1e6 / 2)
+    assert limit.reached == pytest.approx(1.75 * MM_S * 1e9 / 700)
+    assert limit.bound == "memory"
+    assert limit.known_share == 1.0
+    assert kernel_limit(sums[:, 2]) is None
+
+
+def test_what_nothing_tells_has_no_floor_and_is_no_zero():
+    kernels = launched([
+        ("gemm", "aten::mul", 1, 1, 100), ("gemm", "", -1, -1, 100), ("gemm", "a_kernel_of_mine", 0, 2, 100),
+        ("gemm", "aten::mm", 2, 3, 100), ("gemm", "aten::mm", 3, 4, 100), ("Memcpy HtoD", "aten::mul", 1, 5, 100),
+    ])  # fmt: skip
+    floors = kernel_floors(kernels, CEILING)
+    assert np.isnan(floors.floor_ns).tolist() == [False, True, True, True, True, True]
+    limit = kernel_limit(floors.sums(kernels.duration_ns, kernels.name, 3)[:, 0])
+    assert limit.known_share == pytest.approx(0.2)
+    assert limit.reached == pytest.approx(MUL_S * 1e9 / 100)
+    for absent in ({"shape": None}, {"call": None}):
+        assert np.isnan(kernel_floors(replace(kernels, **absent), CEILING).floor_ns).all()
+
+
+def test_products_bind_where_they_take_longer():
+    slow = replace(CEILING, flops_per_s={"float32": 1e9})
+    kernels = launched([("gemm", "aten::mm", 0, 1, 100), ("gemm", "aten::mul", 1, 2, 100)])
+    floors = kernel_floors(kernels, slow)
+    assert floors.floor_ns.tolist() == pytest.approx([2e9, MUL_S * 1e9])
+    assert floors.computing.tolist() == [True, False]
+    assert kernel_limit(floors.sums(kernels.duration_ns, kernels.name, 3)[:, 0]).bound == "compute"
+
+
+def test_a_summary_puts_kernels_beside_their_floors_also_of_unknown_families():
+    run = run_of(shape=False)
+    shape = json.loads(MUL)
+    kernels = replace(
+        run.kernels, operator=[1, 0] * 3, operators=("", "aten::mul"), call=[0, -1, 1, -1, 2, -1], shape=[0, -1] * 3,
+        shapes=(MUL,),
+    )  # fmt: skip
+    summary = summarize([replace(run, kernels=kernels)], fingerprint="f", calibration=calibrated())
+    cost = call_cost("aten::mul", *shape)
+    for phase in summary.phases:
+        product, attention = phase.kernels
+        floor_us = max(cost.byte_count / 50e9, (cost.byte_count - 32) / 10e9) * 1e6
+        assert product.limit.floor_us == pytest.approx(floor_us)
+        assert product.limit.reached == pytest.approx(floor_us / product.time_us_per_span)  # the passes ran alike
+        assert attention.limit is None
+    assert {n.code for n in summary.notes} >= {"no-floor"}
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(summary, console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if line.startswith("mm ")).split()
+    assert row[-2:] == ["0%", "memory"]
+    assert next(line for line in lines if line.startswith("flash ")).split()[-2:] == ["–", "–"]
+    assert "measured on this device on 2030-01-02; shares of the time when profiled" in " ".join(
+        " ".join(lines).split()
+    )
+
+
+def test_a_kernel_below_its_floor_is_told():
+    run = run_of()
+    kernels = replace(run.kernels, operator=[1, 0] * 3, operators=("", "aten::mm"), call=[0, -1, 1, -1, 2, -1],
+                      shape=[0, -1] * 3, shapes=(MM,))  # fmt: skip
+    summary = summarize([replace(run, kernels=kernels)], fingerprint="f", calibration=calibrated())
+    said = [n.message for n in summary.notes if n.code == "below-floor"]
+    assert [words.split(" took")[0] for words in said] == ["mm in prefill", "mm in decode"]
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_calls_of_a_forward_multiply_what_torch_counts(attention, tmp_path):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from torch.profiler import ProfilerActivity, profile
+    from torch.utils.flop_counter import FlopCounterMode
+
+    values = dict(entry("tiny-llama").config)
+    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    counted, kernels = None, {}
+    for implementation in ("eager", attention):  # of fused attention torch counts nothing on a CPU
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=implementation).eval()
+        ids = torch.zeros((3, 20), dtype=torch.long)
+        with torch.inference_mode():
+            if counted is None:
+                with FlopCounterMode(display=False) as counter:
+                    model(input_ids=ids)
+                counted = counter.get_total_flops()
+            with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+                model(input_ids=ids)
+        profiler.export_chrome_trace(str(tmp_path / "t.json"))
+        kernels = kernel_events(read_trace(tmp_path / "t.json"))
+    costs = [
+        call_cost(kernels.operators[operator], *json.loads(kernels.shapes[shape]))
+        for operator, shape in zip(kernels.operator.tolist(), kernels.shape.tolist(), strict=True)
+        if shape >= 0
+    ]
+    found = sum(cost.flop_count + cost.redundant_flop_count for cost in costs if cost is not None)
+    assert found == pytest.approx(counted, rel=0.01)
+    assert len([cost for cost in costs if cost is None]) < len(costs) / 2

@@ -1,17 +1,20 @@
 """Runs compared at the times of their clean pass: what is scaled, what keeps its length, and what a sample is."""
 
+import io
 import json
 import re
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tokprof.models.cost import shape_of, step_cost
 from tokprof.models.zoo import entry
 from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
 from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
 from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
+from tokprof.profiler.analysis.timeline import analyze
 from tokprof.profiler.record import (
     Calibration,
     Cell,
@@ -33,8 +36,9 @@ from tokprof.profiler.record import (
     Stop,
     StopRule,
 )
+from tokprof.profiler.report.timeline_text import print_analysis, print_comparison
 from tokprof.profiler.trace.reader import read_trace
-from tokprof.profiler.trace.steps import typical_steps
+from tokprof.profiler.trace.steps import timeline, typical_steps
 
 US = 1000
 
@@ -454,3 +458,75 @@ def test_the_clock_that_the_device_itself_counted_owns_its_part_of_the_gap(tmp_p
     assert dict(a.owners)["lower clock"] == pytest.approx(0.25 * a.floor_ms)  # 1.6 GHz beside 2
     assert sum(gap for _, gap in a.owners) == pytest.approx(a.gap_ms)
     assert "lower clock" not in dict(b.owners)
+
+
+def shaped_trace(tmp_path):
+    """The trace of runs, its products launched by a call whose shape is told: 128 KB and 2 MFLOP."""
+    path = tmp_path / "trace.json"
+    trace_of(tmp_path, jitter=0.5)
+    content = json.loads(path.read_text())
+    calls = [
+        e for e in content["traceEvents"] if e["name"] == "cudaLaunchKernel" and e["args"]["correlation"] % 100 == 0
+    ]
+    told = {"Input Dims": [[128, 64], [64, 128]], "Input Strides": [[64, 1], [128, 1]], "Input type": ["float"] * 2}
+    content["traceEvents"] += [
+        {**call, "cat": "cpu_op", "name": "aten::mm", "ts": call["ts"] - 0.01, "dur": 0.07, "args": told}
+        for call in calls
+    ]
+    path.write_text(json.dumps(content))
+    return read_trace(path)
+
+
+MM_US = 2 * 128 * 128 * 4 / 50e9 * 1e6  # by the calibration below, which knows of no cache
+
+
+def test_the_lines_of_a_ledger_stand_beside_their_kernels_floors(tmp_path):
+    trace = shaped_trace(tmp_path)
+    sides = [[Recording(trace=trace, run=known_run(us))] for us in (80.0, 90.0)]
+    diff = compare(*sides, calibrations=(calibration_of(), None)).phases[0]
+    ledgers = {by: {line.key: line for line in lines} for by, lines in diff.ledgers}
+    line = ledgers["operator"]["aten::mm"]
+    assert line.a_limit.floor_us == pytest.approx(MM_US)
+    assert line.a_limit.reached == pytest.approx(MM_US / 40, rel=0.1)
+    assert (line.a_limit.bound, line.a_limit.known_share) == ("memory", 1.0)
+    assert line.b_limit is None
+    assert next(line for key, line in ledgers["kernel"].items() if "gemm" in key).a_limit == line.a_limit
+    norm = next(line for key, line in ledgers["kernel"].items() if "norm" in key)
+    assert norm.a_limit is None
+    layer = ledgers["layer"]["outside the layers"]
+    assert layer.a_limit.floor_us == pytest.approx(MM_US)
+    assert layer.a_limit.known_share == pytest.approx(40 / 60, rel=0.1)
+
+
+def test_the_steps_of_a_run_stand_beside_their_kernels_floors(tmp_path):
+    trace = shaped_trace(tmp_path)
+    line = timeline(trace)
+    for device in ("cuda", "cpu"):  # on a CPU all times are scaled, and what is reached is told of those measured
+        found = analyze(trace, line, run=known_run(80.0, device=device), calibration=calibration_of())
+        assert found.ceiling == "measured on this device on 2030-01-02"
+        limits = {one.name: one.limit for one in found.steps[0].lines}
+        assert limits["gemm_kernel"].floor_us == pytest.approx(MM_US)
+        assert limits["gemm_kernel"].reached == pytest.approx(MM_US / 40, rel=0.1)
+        assert limits["rms_norm_kernel"] is None
+    console = Console(file=io.StringIO(), width=120)
+    print_analysis(found, console)
+    lines = console.file.getvalue().splitlines()
+    assert "of ceiling" in next(text for text in lines if "the step in order" in text)
+    assert "7% memory" in next(text for text in lines if "gemm_kernel" in text)
+    assert next(text for text in lines if "rms_norm_kernel" in text).split()[-2:] == ["–", "–"]
+    bare = analyze(trace, line, run=known_run(80.0))
+    assert bare.ceiling is None
+    assert all(one.limit is None for one in bare.steps[0].lines)
+
+
+def test_a_comparison_says_what_of_the_ceiling_each_side_reaches(tmp_path):
+    trace = shaped_trace(tmp_path)
+    sides = [[Recording(trace=trace, run=known_run(us))] for us in (80.0, 90.0)]
+    diff = compare(*sides, calibrations=(calibration_of(), calibration_of(25e9)))
+    console = Console(file=io.StringIO(), width=160)
+    print_comparison(diff, console, by="kernel", top=5)
+    lines = console.file.getvalue().splitlines()
+    assert "A of ceiling  B of ceiling" in next(text for text in lines if "A ms" in text)
+    row = next(text for text in lines if text.lstrip().startswith("gemm"))
+    assert "7% memory" in row
+    assert "13% memory" in row

@@ -201,6 +201,17 @@ def test_no_measured_time_lies_below_its_floor(tmp_path):
         assert 0 < line["mbu"] <= 1
         assert line["time_ms"] >= line["floor_ms"] > 0
         assert np.isclose(sum(o["time_ms"] for o in line["owners"]), line["time_ms"])
+        limits = {kernel["name"]: kernel["limit"] for kernel in phase["kernels"]}
+        assert limits["aten::mm"]["known_share"] == 1
+        assert all(0 < limit["reached"] <= 1 for limit in limits.values() if limit is not None)
+        # What all kernels need together is below what the phase needs: they may find their weights in the cache.
+        steps = 1 if phase["phase"] == "prefill" else 11
+        assert sum(limit["floor_us"] for limit in limits.values() if limit) * steps <= 1.5e3 * line["floor_ms"]
+    in_order = json.loads(tokprof(tmp_path, "analyze", out, "--json").stdout)
+    assert in_order["ceiling"] == ceiling.source
+    placed = [line["limit"] for step in in_order["steps"] for line in step["lines"]]
+    assert all(limit is None or 0 < limit["reached"] <= 1 for limit in placed)
+    assert sum(limit is not None for limit in placed) > len(placed) / 2
     bare = tokprof(tmp_path / "elsewhere", "show", out)
     assert "tokprof calibrate" in bare.stdout
     assert "MFU" not in bare.stdout

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tokprof.models.cost import kv_bytes_per_token, shape_of, step_cost, weight_bytes_per_token
+from tokprof.models.cost import call_cost, kv_bytes_per_token, shape_of, step_cost, weight_bytes_per_token
 from tokprof.models.devices import device, devices
 from tokprof.models.errors import ModelError
 from tokprof.models.zoo import ZOO, entry
@@ -124,3 +124,120 @@ def test_data_sheets_are_whole_and_near_names_are_offered():
     assert device("H100").name.startswith("NVIDIA H100 SXM")
     with pytest.raises(ModelError, match="did you mean a100"):
         device("a100")
+
+
+# ------------------------------------------------------------------------------------------------- calls of operators
+
+
+def dense(*sizes):
+    """The strides of a tensor without holes."""
+    strides, step = [], 1
+    for size in reversed(sizes):
+        strides.insert(0, step)
+        step *= size
+    return strides
+
+
+def call(name, *tensors, kind="float", strides=None, types=None):
+    """The cost of a call with operands of these sizes, without holes if nothing else is said."""
+    return call_cost(
+        name if "::" in name else f"aten::{name}",
+        [list(sizes) for sizes in tensors],
+        strides or [dense(*sizes) for sizes in tensors],
+        types or [kind] * len(tensors),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "flops", "numbers"),
+    [
+        ("mm", [(4, 8), (8, 2)], 128, 32 + 16 + 8),
+        ("mv", [(4, 8), (8,)], 64, 32 + 8 + 4),
+        ("bmm", [(3, 4, 8), (3, 8, 2)], 384, 96 + 48 + 24),
+        ("addmm", [(2,), (4, 8), (8, 2)], 128, 2 + 32 + 16 + 8),
+        ("addmm_", [(2,), (4, 8), (8, 2)], 128, 2 + 32 + 16 + 8),
+        ("baddbmm", [(3, 4, 2), (3, 4, 8), (3, 8, 2)], 384, 24 + 96 + 48 + 24),
+        ("linear", [(5, 4, 8), (2, 8), (2,)], 640, 160 + 16 + 2 + 40),
+        ("matmul", [(5, 1, 4, 8), (3, 8, 2)], 1920, 160 + 48 + 120),
+        ("scaled_dot_product_attention", [(2, 4, 1, 8), (2, 4, 9, 8), (2, 4, 9, 8)], 4 * 64 * 9, 2 * 64 + 2 * 576),
+        ("_flash_attention_forward", [(2, 1, 4, 8), (2, 9, 4, 8), (2, 9, 4, 8)], 4 * 64 * 9, 2 * 64 + 2 * 576),
+        ("embedding", [(100, 8), (6,)], 0, None),
+        ("mul", [(4, 1), (3,)], 0, 4 + 3 + 12),
+        ("add_", [(4, 3), (3,)], 0, 12 + 3 + 12),
+        ("silu", [(4, 3)], 0, 24),
+        ("native_layer_norm", [(4, 3), (3,), (3,)], 0, 12 + 3 + 3 + 12),
+        ("_softmax", [(4, 3)], 0, 24),
+        ("mean", [(4, 3)], 0, 12),
+        ("copy_", [(4, 3), (4, 3)], 0, 24),
+        ("fill_", [(4, 3)], 0, 12),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_call_multiplies_and_moves_what_its_operands_say(name, tensors, flops, numbers):
+    for kind, size in (("float", 4), ("c10::BFloat16", 2)):
+        found = call(name, *tensors, kind=kind)
+        assert found.flop_count == flops
+        assert found.redundant_flop_count == 0
+        assert numbers is None or found.byte_count == numbers * size
+        assert found.dtype == {"float": "float32", "c10::BFloat16": "bfloat16"}[kind]
+
+
+def test_a_prefill_s_attention_may_be_causal_or_not():
+    found = call("_scaled_dot_product_flash_attention", *[(2, 4, 6, 8)] * 3)
+    assert found.flop_count == 4 * 64 * (6 * 7 // 2)
+    assert found.flop_count + found.redundant_flop_count == 4 * 64 * 36
+
+
+def test_what_is_not_stored_is_not_moved():
+    assert call("add", (64, 9), (64, 9), strides=[[9, 1], [0, 1]]).byte_count == 4 * (576 + 9 + 576)
+    windows = call("neg", (7, 3), strides=[[1, 1]])  # overlapping windows over nine numbers
+    assert windows.byte_count == 4 * (9 + 21)
+
+
+def test_results_have_the_type_that_torch_gives_them():
+    half, single, long = "c10::Half", "float", "long int"
+    assert call("mul", (8,), (8,), types=[half, single]).byte_count == 16 + 32 + 32
+    assert call("mul", (8,), (), types=[half, "double"]).byte_count == 16 + 8 + 16  # a scalar does not widen it
+    assert call("mul_", (8,), (8,), types=[half, single]).byte_count == 16 + 32 + 16
+    assert call("lt", (8,), (8,), types=[long, long]).byte_count == 64 + 64 + 8
+    assert call("div", (8,), (8,), types=[long, long]).byte_count == 64 + 64 + 32
+
+
+def test_a_look_up_reads_no_more_than_one_row_for_sure():
+    types = ["c10::BFloat16", "long int", "Scalar"]
+    found = call_cost("aten::embedding", [[100, 8], [6], []], [[8, 1], [1], []], types)
+    assert found.byte_count == 6 * 8 + 6 * 16 + 16
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "strides", "types"),
+    [
+        ("mm", [[4, 8], [9, 2]], [[8, 1], [2, 1]], ["float", "float"]),
+        ("mm", [[4, 8]], [[8, 1]], ["float"]),
+        ("mm", [[], []], [[], []], ["float", "float"]),
+        ("mm", [[4, 8], [8, 2]], [[8, 1]], ["float", "float"]),
+        ("mm", [[4, 8], [8, 2]], [[8, 1], [2]], ["float", "float"]),
+        ("mm", [[4, 8], [8, 2]], [[8, 1], [2, 1]], ["float", "c10::Float9"]),
+        ("mm", [[2**61, 2**61], [2**61, 2]], [[1, 1], [1, 1]], ["float", "float"]),
+        ("bmm", [[3, 4, 8], [5, 8, 2]], [[32, 8, 1], [16, 2, 1]], ["float", "float"]),
+        ("mul", [[4], [3]], [[1], [1]], ["float", "float"]),
+        ("cat", [[[4, 3], [4, 3]], []], [[[3, 1], [3, 1]], []], ["TensorList", "Scalar"]),
+        ("scaled_dot_product_attention", [[1, 2, 3, 4]] * 2, [[24, 12, 4, 1]] * 2, ["float"] * 2),
+        ("scaled_dot_product_attention", [[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 5]], [[1, 1, 1, 1]] * 3, ["float"] * 3),
+        ("a_kernel_of_mine", [[4, 8], [8, 2]], [[8, 1], [2, 1]], ["float", "float"]),
+        ("embedding", [[100, 8]], [[8, 1]], ["float"]),
+        ("", [], [], []),
+    ],
+)  # fmt: skip
+def test_what_its_operands_do_not_tell_is_not_known(name, sizes, strides, types):
+    assert call_cost(f"aten::{name}", sizes, strides, types) is None
+    assert call_cost(f"triton::{name}", sizes, strides, types) is None
+
+
+def test_no_sizes_of_a_stranger_s_file_make_it_raise():
+    for name in ("mm", "mul", "embedding", "index_select", "mean", "_softmax", "copy_", "linear", "matmul"):
+        for sizes in ([], [0], [0, 8], [2**62], [1] * 30):
+            for others in ([], [0], [8, 0]):
+                strides = [[2**62] * len(sizes), [0] * len(others)]
+                found = call_cost(f"aten::{name}", [sizes, others], strides, ["float", "long int"])
+                assert found is None or (found.byte_count >= 0 and found.flop_count >= 0)

@@ -8,7 +8,16 @@ import pytest
 
 from tokprof.profiler.analysis.compare import compare_steps
 from tokprof.profiler.errors import OutputError
-from tokprof.profiler.record import Note, Phase, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
+from tokprof.profiler.record import (
+    KernelLimit,
+    Note,
+    Phase,
+    StepKernels,
+    StepLimits,
+    TimelineDiff,
+    TraceCounters,
+    TypicalStep,
+)
 from tokprof.profiler.report.compare_html import COLOURS, embedded, write_compare_page
 
 EVIL = "<script>window.stolen = 1</script></script><img src=x onerror=window.stolen=1>"
@@ -437,3 +446,25 @@ def test_five_thousand_kernels_a_side_draw_as_many_rectangles_as_a_screen_holds(
     frames = driver.execute_script("return window.tokprof.stats.frames")
     assert len(frames) >= 12
     assert sorted(frames)[len(frames) // 2] < 200  # generous: a frame takes a few milliseconds on an idle machine
+
+
+def test_the_ledger_says_what_of_the_ceiling_each_side_reaches(page):
+    diff = a_diff()
+    limit = KernelLimit(floor_us=12.5, reached=0.634, bound="memory", known_share=0.5)
+    prefill, decode = diff.phases
+    ledgers = tuple((by, (replace(lines[0], a_limit=limit), *lines[1:])) for by, lines in decode.ledgers)
+    driver = page(replace(diff, phases=(prefill, replace(decode, ledgers=ledgers))))
+    titles = [cell.text for cell in driver.find_elements("css selector", "#ledger thead th")]
+    column = titles.index("of ceiling A → B")
+    cells = [
+        row.find_elements("css selector", "td") for row in driver.find_elements("css selector", "#ledger tbody tr")
+    ]
+    assert {len(row) for row in cells} == {len(titles)}
+    assert len(driver.find_elements("css selector", "#ledger tfoot td")) == len(titles)
+    told = {row[0].text: (row[column].text, row[column].get_attribute("title")) for row in cells}
+    key = dict(decode.ledgers)["category"][0].key
+    assert told.pop(key) == ("63 → – %", "A: floor ≥ 12.50 µs (memory), 63%")
+    assert set(told.values()) == {("–", "")}
+    driver.find_elements("css selector", "#ledger thead th")[column].click()
+    assert driver.find_element("css selector", "#ledger tbody td").text == key
+    assert quiet(driver) == []

@@ -8,7 +8,7 @@ import pytest
 from tokprof.profiler.analysis.runs import clean_step
 from tokprof.profiler.record import Phase
 from tokprof.profiler.trace.reader import read_trace
-from tokprof.profiler.trace.steps import timeline, typical_steps
+from tokprof.profiler.trace.steps import kernel_events, timeline, typical_steps
 
 
 def slice_of(cat, name, start, end, *, tid=1, **args):
@@ -246,3 +246,31 @@ def test_no_trace_at_all_gives_no_step(tmp_path):
     trace = read_trace(path)
     assert typical_steps(trace) == ()
     assert len(timeline(trace).steps) <= 1
+
+
+MM = {"Input Dims": [[4, 8], [8, 2]], "Input Strides": [[8, 1], [2, 1]], "Input type": ["float", "float"]}
+
+
+def test_kernels_know_the_call_that_launched_them_and_its_shape(tmp_path):
+    step = step_of(
+        tmp_path,
+        slice_of("cpu_op", "aten::linear", 15, 40, **{**MM, "Input Dims": [[9], [9]]}),
+        slice_of("cpu_op", "aten::mm", 18, 30, **MM), launch(20, 21, 1), launch(22, 23, 2),
+        slice_of("cpu_op", "aten::mul", 50, 60), launch(51, 52, 3), launch(70, 71, 4),
+        *(work(name, 100 + 10 * n, 105 + 10 * n, n + 1) for n, name in enumerate(("gemm", "reduce", "mul", "alone"))),
+    )  # fmt: skip
+    kernels = step.kernels
+    assert [kernels.operators[code] for code in kernels.operator] == ["aten::mm", "aten::mm", "aten::mul", ""]
+    assert kernels.shape.tolist() == [0, 0, -1, -1]  # those of other operators are not kept
+    assert json.loads(kernels.shapes[0]) == list(MM.values())
+    assert kernels.call[0] == kernels.call[1] >= 0
+    assert kernels.call[2] not in (-1, kernels.call[0])
+    assert kernels.call[3] == -1
+    events = kernel_events(read_trace(tmp_path / "trace.json"))
+    assert events.shape.tolist() == [0, 0, -1, -1]
+    assert events.call.tolist() == kernels.call.tolist()
+
+
+def test_without_shapes_in_a_trace_kernels_have_none(tmp_path):
+    kernels = step_of(tmp_path, *FIRST).kernels
+    assert (kernels.call, kernels.shape, kernels.shapes) == (None, None, ())

@@ -12,6 +12,8 @@ from tokprof.profiler.trace.writer import write_run_trace
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from test_store import a_run
 
+SHAPE = '[[[4,8],[8,2]],[[8,1],[2,1]],["float","float"]]'
+
 
 def kineto(tmp_path):
     """A small trace with overlapping kernels on one stream, as programmatic launches give."""
@@ -20,8 +22,9 @@ def kineto(tmp_path):
         place = {"pid": 0 if category == "kernel" else 1, "tid": thread}
         return {"ph": "X", "cat": category, "name": name, "ts": start, "dur": duration, **place, "args": args}
 
+    told = dict(zip(("Input Dims", "Input Strides", "Input type"), json.loads(SHAPE), strict=True))
     events = [
-        slice_("cpu_op", "aten::mm", 1, 10.001, 9.5, **{"External id": 3}),
+        slice_("cpu_op", "aten::mm", 1, 10.001, 9.5, **{"External id": 3} | told),
         slice_("cuda_runtime", "cudaLaunchKernel", 1, 11, 2, correlation=5),
         slice_("kernel", '<script>"k"', 7, 20.123, 10, stream=7, device=0, correlation=5),
         slice_("kernel", "k2", 7, 25, 10.777, stream=7, device=0, correlation=6),
@@ -54,6 +57,7 @@ def test_a_run_trace_reads_back_with_exact_times(tmp_path):
     assert [back.device.names[i] for i in kernels.name] == ['<script>"k"', "k2"]
     assert kernels.launch[0] >= 0
     assert back.host.names[back.host.name[kernels.operator[0]]] == "aten::mm"
+    assert (back.host.shape[kernels.operator[0]], back.host.shapes) == (0, (SHAPE,))
     assert {back.threads[t].thread_name for t in kernels.thread} == {"stream 7", "stream 7, lane 2"}
     assert back.counts.overlapped == 1  # still told, though on lanes of their own
     assert "power / W" in back.counters.names
