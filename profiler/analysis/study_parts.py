@@ -408,10 +408,12 @@ def _models(
     flat = any(fit.model.context_s is None for fit in first)  # one side cannot tell its cost of context
     clocks, elasticities, notes = _clocks(sides)
     models = []
-    for side, gap, clock in zip(sides, gaps_s, clocks, strict=True):
-        more = {"clock_mhz": clock, "reference_clock_mhz": clocks[0]}
-        more |= {"prefill_elasticity": elasticities[0], "decode_elasticity": elasticities[1]}
-        fit = _fit(study, side, flat=flat, prefill_terms=terms, gap_s=gap, **(more if clock is not None else {}))
+    for side, gap, clock, fit in zip(sides, gaps_s, clocks, first, strict=True):
+        if gap is not None or clock is not None or flat or fit.prefill_terms != terms:
+            more = {"clock_mhz": clock, "reference_clock_mhz": clocks[0]}
+            more |= {"prefill_elasticity": elasticities[0], "decode_elasticity": elasticities[1]}
+            own = more if clock is not None else {}
+            fit = _fit(study, side, flat=flat, prefill_terms=terms, gap_s=gap, **own)
         models.append(fit.model)
         notes += fit.notes
     return models, notes
