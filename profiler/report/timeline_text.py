@@ -368,26 +368,22 @@ def print_phase(diff: PhaseDiff, console: Console, *, by: str, top: int) -> None
         names.append(f"{len(rest)} more")
         cells.append(_sums(rest))
     total = sum(line.difference_ns for line in lines)
-    last = [("sum", _sums(lines)), ("residual", ["", "", _change(diff.residual_ns), *[""] * 8])]
+    last = [("sum", _sums(lines)), ("residual", ["", "", _change(diff.residual_ns), *[""] * 6])]
     assert abs(total + diff.residual_ns - (diff.b.wall_ns - diff.a.wall_ns)) <= 1 + 1e-6 * abs(total)
-    titles = (
-        "A ms",
-        "B ms",
-        "change",
-        "count",
-        "duration",
-        "new/gone",
-        "gaps",
-        "±",
-        "A of ceiling",
-        "B of ceiling",
-        "",
-    )
-    worth = (9, 9, 9, 2, 3, 1, 9, 4, 5, 6, 9)
+    titles = ("A ms", "B ms", "change", "count", "duration", "new/gone", "gaps", "±", "")
+    worth = (9, 9, 9, 2, 3, 1, 9, 4, 9)
     columns = [
         _Column(title, [*(row[i] for row in cells), *(row[i] for _, row in last)], worth[i], left=not title)
         for i, title in enumerate(titles)
     ]
+    for side, limits in (("A", [line.a_limit for line in shown]), ("B", [line.b_limit for line in shown])):
+        if any(limits):
+            blank = [""] * (len(cells) - len(shown) + len(last))
+            columns[-1:-1] = [
+                _Column(f"{side} floor", [*map(floor_text, limits), *blank], 0),
+                _Column(f"{side} of ceiling", [*map(reached_text, limits), *blank], 5),
+            ]
+            last = [(name, [*row[:-1], "", "", row[-1]]) for name, row in last]
     _print_fitted(console, by, names, columns, from_end=by == "frame", last=last)
 
 
@@ -420,7 +416,7 @@ def _sums(lines: Sequence[LedgerLine]) -> list[str]:
     effects = [_change(sum(values)) for values in zip(*(_effects(line) for line in lines), strict=True)]
     own = [f"{sum(getattr(line, side) for line in lines) / 1e6:,.3f}" for side in ("a_ns", "b_ns")]
     change = sum(line.difference_ns for line in lines)
-    return [*own, _change(change), *(effects or ["·"] * 4), "", "", "", ""]
+    return [*own, _change(change), *(effects or ["·"] * 4), "", ""]
 
 
 def _effects(line: LedgerLine) -> tuple[float, float, float, float]:
@@ -434,6 +430,5 @@ def _cells(line: LedgerLine) -> list[str]:
         _change(line.difference_ns),
         *map(_change, _effects(line)),
         "" if line.high_ns is None else f"{(line.high_ns - line.difference_ns) / 1e6:,.3f}",
-        *("" if limit is None else reached_text(limit) for limit in (line.a_limit, line.b_limit)),
         line.finding,
     ]

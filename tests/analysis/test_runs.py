@@ -526,7 +526,12 @@ def test_a_comparison_says_what_of_the_ceiling_each_side_reaches(tmp_path):
     console = Console(file=io.StringIO(), width=160)
     print_comparison(diff, console, by="kernel", top=5)
     lines = console.file.getvalue().splitlines()
-    assert "A of ceiling  B of ceiling" in next(text for text in lines if "A ms" in text)
+    titles = next(text for text in lines if "A ms" in text)
+    assert re.search(r"A floor +A of ceiling +B floor +B of ceiling", titles)
+    assert next(text for text in lines if text.lstrip().startswith("rms_norm")).count("–") == 4
+    narrow = Console(file=io.StringIO(), width=80)
+    print_comparison(diff, narrow, by="kernel", top=5)
+    assert max(map(len, narrow.file.getvalue().splitlines())) <= 80
     row = next(text for text in lines if text.lstrip().startswith("gemm"))
     assert "7% memory" in row
     assert "13% memory" in row
