@@ -6,6 +6,7 @@ hub unless a hub's model was asked for.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -370,7 +371,21 @@ def _real(spec: ModelSpec, place: Path | None, hub_id: str | None) -> Any:
     if spec.device != "cpu":
         options["device_map"] = spec.device
     with _quiet_transformers():
-        return AutoModelForCausalLM.from_pretrained(where, **options)
+        model = AutoModelForCausalLM.from_pretrained(where, **options)
+    if spec.device == "cpu":
+        _into_own_memory(model)
+    return model
+
+
+def _into_own_memory(model: Any) -> None:
+    """Copy weights that are views of a mapped file, into memory that is this process's own.
+
+    A mapped file lies where the page cache put it, aligned as the file has it, for all processes and for as long as it
+    stays cached: two files of the same model can differ in speed by per cents, and no number of fresh processes tells
+    that from a difference of the models. Memory of its own is drawn anew by each process.
+    """
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _random(spec: ModelSpec, entry: ZooEntry | None, place: Path | None, hub_id: str | None) -> Any:

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,18 @@ def folder(tmp_path):
     place = tmp_path / "model"
     tiny().model.save_pretrained(place)
     return place
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/maps")
+def test_weights_lie_in_memory_of_the_processs_own_and_tied_ones_stay_tied(folder):
+    model = load(ModelSpec(name=str(folder))).model
+    mapped = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line]
+    spans = [tuple(int(end, 16) for end in span.split("-")) for span in mapped]
+    for name, tensor in model.named_parameters():
+        assert not any(low <= tensor.data_ptr() < high for low, high in spans), name
+        assert tensor.data_ptr() % 64 == 0, name
+    tied = model.config.tie_word_embeddings
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
 
 
 def test_a_folder_of_safetensors_loads_as_it_was_saved(folder):
