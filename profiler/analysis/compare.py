@@ -13,7 +13,7 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
-from tokprof.profiler.analysis.roofline import KernelFloors, ceiling_of, kernel_floors, kernel_limit
+from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
 from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.analysis.summary import union_ns
@@ -228,15 +228,17 @@ def _on_floors(
             message = f"{letter}: no floor for {run.model.architecture}: {words}"
             notes.append(Note(code="no-floor", message=message, level=NoteLevel.INFO))
     notes += [
-        Note(
-            code="below-floor",
-            message=f"{letter}: {diff.title} took less than its floor: the calibration found less than the device can "
-            "do",
-            advice="run `tokprof calibrate` again while nothing else runs",
-        )
+        below_floor(f"{letter}: {diff.title}")
         for diff in phases
         for letter, limits in (("A", diff.a_limits), ("B", diff.b_limits))
         if limits is not None and limits.gap_ms < 0
+    ]
+    notes += [
+        below_floor(f"{letter}: {line.key} in {diff.title}")
+        for diff in phases
+        for line in dict(diff.ledgers)["kernel"]
+        for letter, limit in (("A", line.a_limit), ("B", line.b_limit))
+        if limit is not None and limit.reached > 1
     ]
     return notes
 

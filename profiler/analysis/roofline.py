@@ -31,6 +31,7 @@ from tokprof.profiler.record import (
     Calibration,
     KernelEvents,
     KernelLimit,
+    Note,
     PassKind,
     Phase,
     Probe,
@@ -97,6 +98,15 @@ class PhaseRoofline:
 def disturbed(calibration: Calibration) -> bool:
     """Say whether other programs ran while the device was calibrated."""
     return any(note.code == BUSY_MACHINE for note in calibration.notes)
+
+
+def below_floor(what: str) -> Note:
+    """Return the note on a time that lies below its floor."""
+    return Note(
+        code="below-floor",
+        message=f"{what} took less than its floor: the calibration found less than the device can do",
+        advice="run `tokprof calibrate` again while nothing else runs",
+    )
 
 
 def ceiling_of(calibration: Calibration) -> Ceiling:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.models.devices import Ceiling
-from tokprof.profiler.analysis.roofline import PhaseRoofline, ceiling_of, kernel_floors, kernel_limit, phase_roofline
+from tokprof.profiler.analysis.roofline import (
+    PhaseRoofline,
+    below_floor,
+    ceiling_of,
+    kernel_floors,
+    kernel_limit,
+    phase_roofline,
+)
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Array,
@@ -216,14 +223,7 @@ def _beside_ceilings(
         for kernel in phase.kernels
         if kernel.limit is not None and kernel.limit.reached > 1
     ]
-    notes = [
-        Note(
-            code="below-floor",
-            message=f"{what} took less than its floor: the calibration found less than the device can do",
-            advice="run `tokprof calibrate` again while nothing else runs",
-        )
-        for what in quick
-    ]
+    notes = [below_floor(what) for what in quick]
     if runs[0].model.shape is None:
         words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
         notes.append(Note(code="no-floor", message=words, level=NoteLevel.INFO))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokprof.models.devices import Ceiling
-from tokprof.profiler.analysis.roofline import KernelFloors, ceiling_of, kernel_floors, kernel_limit
+from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import at_clean_times
 from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.errors import visible
@@ -170,6 +170,11 @@ def analyze(
     if run is not None:
         steps, said = at_clean_times([steps], [run])
         notes = (*notes, *said)
+    totals = tuple(_step_total(step, top, ceiling) for step in steps)
+    quick = [
+        f"{one.name} in {step.title}" for step in totals for one in step.lines if one.limit and one.limit.reached > 1
+    ]
+    notes = (*notes, *map(below_floor, dict.fromkeys(quick)))
     begins = step_spans(line)[0]  # on a CPU a step begins with its call, before its first operator
     first_ns = min([int(work.start_ns[0]), *begins.tolist()[:1]]) if len(work) else 0
     span_ns = int(work.end_ns.max()) - first_ns if len(work) else 0
@@ -188,7 +193,7 @@ def analyze(
         streams=_streams(line),
         categories=_by_category(line),
         kernels=_kernel_totals(line, top),
-        steps=tuple(_step_total(step, top, ceiling) for step in steps),
+        steps=totals,
         notes=notes,
         outside=outside_steps(line),
         ceiling=None if ceiling is None else ceiling.source,

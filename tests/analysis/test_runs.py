@@ -514,6 +514,9 @@ def test_the_steps_of_a_run_stand_beside_their_kernels_floors(tmp_path):
     assert "of ceiling" in next(text for text in lines if "the step in order" in text)
     assert "7% memory" in next(text for text in lines if "gemm_kernel" in text)
     assert next(text for text in lines if "rms_norm_kernel" in text).split()[-2:] == ["–", "–"]
+    assert not any(note.code == "below-floor" for note in found.notes)
+    quick = analyze(trace, line, run=known_run(80.0), calibration=calibration_of(1e9))
+    assert [n.message.split(" took")[0] for n in quick.notes if n.code == "below-floor"] == ["gemm_kernel in decode"]
     bare = analyze(trace, line, run=known_run(80.0))
     assert bare.ceiling is None
     assert all(one.limit is None for one in bare.steps[0].lines)
@@ -527,6 +530,10 @@ def test_a_comparison_says_what_of_the_ceiling_each_side_reaches(tmp_path):
     print_comparison(diff, console, by="kernel", top=5)
     lines = console.file.getvalue().splitlines()
     titles = next(text for text in lines if "A ms" in text)
+    assert "below-floor" not in codes(diff)
+    wrong = compare(*sides, calibrations=(calibration_of(), calibration_of(1e9)))
+    said = [note.message.split(" took")[0] for note in wrong.notes if note.code == "below-floor"]
+    assert said == ["B: decode", "B: gemm in decode"]
     assert re.search(r"A floor +A of ceiling +B floor +B of ceiling", titles)
     assert next(text for text in lines if text.lstrip().startswith("rms_norm")).count("–") == 4
     narrow = Console(file=io.StringIO(), width=80)
