@@ -46,7 +46,7 @@ class Part:
     words: tuple[str, ...]
     expected_s: float
     limit_s: float
-    needs: tuple[str, ...] = ()  # parts, or runs of one: "codestral/b1-c512"
+    needs: tuple[str, ...] = ()  # parts, or runs of one, as "codestral/b1-c512"
     packages: tuple[str, ...] = ()
     output: str | None = None  # file of the results that takes standard output; else the log does
     optional: bool = False  # failing means that something is not to be had here
@@ -92,7 +92,7 @@ class Evidence:
         lacking = [name for name in part.packages if importlib.util.find_spec(name) is None]
         if lacking:
             return Outcome.ABSENT, f"{lacking[0]} is not installed", None
-        missing = [n for n in part.needs if n not in self._fresh and not (self.work / n / "run.json").is_file()]
+        missing = [name for name in part.needs if name not in self._fresh and not self._measured(name)]
         if missing:
             return Outcome.ABSENT, f"wants {missing[0]}", None
         if left_s < LEAST_SHARE * part.expected_s:
@@ -109,6 +109,10 @@ class Evidence:
         if code < 0:
             detail = f"ended by {signal.Signals(-code).name}; {detail}"
         return (Outcome.ABSENT if part.optional else Outcome.FAILED), detail, code
+
+    def _measured(self, name: str) -> bool:
+        """Say whether there is a run, or of a study what was finished, whatever became of the part that made it."""
+        return any((self.work / name / file).is_file() for file in ("run.json", "plan.json"))
 
     def _process(self, part: Part, log: Path, limit_s: float) -> int | None:
         """Run a part's process in a session of its own; return its exit code, ``None`` if it took too long."""

@@ -38,7 +38,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -291,11 +291,17 @@ def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> li
                         *("--adapter", work / f"{short}-model/adapter", "--placebo", work / f"{short}-model/adapter"),
                         *("-P", sizes.study_processes, *sizes.study, *device, "--prompt-share", 0.2),
                         *("--content-share", 0.03, "--natural", 0, "--trace-steps", 3),
-                        *("--out", work / f"{short}-study", "--json"),
+                        *("--out", work / f"{short}-study"),
                     ),
                     study_s(model, sizes),
                     needs=(f"{short}-model",),
                     packages=("peft",),
+                ),
+                part(
+                    f"{short}-report",  # also of a study that was ended before its time
+                    tokprof("attribute", "--from", work / f"{short}-study", "--json"),
+                    COMMAND_S + 3,
+                    needs=(f"{short}-study",),
                     output=f"{short}-study.json",
                 ),
             )
@@ -312,7 +318,7 @@ def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> li
 
     (first, model), (small, small_model) = sizes.models[0], sizes.small
     adapted = ("--adapter", work / f"{small}-model/adapter")
-    peft = {"needs": (f"{small}-model",), "packages": ("peft",)}
+    peft: dict[str, Any] = {"needs": (f"{small}-model",), "packages": ("peft",)}
     tests = ("-m", "gpu", "-v", "--durations=10", "-p", "no:cacheprovider", "--continue-on-collection-errors")
     overhead = (python, ROOT / "benchmarks/overhead.py", "--model", small_model, "--weights", "random")
     return [
@@ -425,7 +431,7 @@ def _config(model: str) -> Any:
     return AutoConfig.for_model(values.pop("model_type"), **values)
 
 
-def trim(source: Path, out: Path) -> None:
+def trim(source: str, out: Path) -> None:
     """Keep of a run's trace its first profiled repetition: what the host did in it, and what that launched."""
     with gzip.open(source) as stream:
         document = json.load(stream)
@@ -523,7 +529,7 @@ def gather(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    steps = {"prepare": prepare, "trim": lambda source, out: trim(Path(source), out)}
+    steps: dict[str, Callable[[str, Path], None]] = {"prepare": prepare, "trim": trim}
     if len(sys.argv) == 4 and sys.argv[1] in steps:
         steps[sys.argv[1]](sys.argv[2], Path(sys.argv[3]))
         return 0

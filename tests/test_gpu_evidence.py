@@ -281,6 +281,16 @@ def test_runs_are_kept_while_their_part_goes_on(program, tmp_path, monkeypatch):
     assert (outcomes["after"]["outcome"], outcomes["without"]["outcome"]) == ("done", "absent")
 
 
+def test_a_study_that_was_ended_is_reported_on(program, tmp_path):
+    study = tmp_path / "work/study"
+    code = f"import pathlib; p = pathlib.Path({str(study)!r}); p.mkdir(); (p / 'plan.json').write_text('x'); 1 / 0"
+    outcomes = gathered(
+        program, tmp_path, python(program, "study", code), python(program, "report", "", needs=("study",))
+    )
+    assert (outcomes["study"]["outcome"], outcomes["report"]["outcome"]) == ("failed", "done")
+    assert (tmp_path / "results/runs/study/plan.json").is_file()
+
+
 def test_an_interrupted_run_is_kept_without_its_trace(program, tmp_path):
     code = RUN + f"run({str(tmp_path / 'work/run')!r}); sys.exit(130)"
     outcomes = gathered(program, tmp_path, python(program, "run", code))
@@ -316,7 +326,7 @@ def test_a_trace_is_cut_to_what_one_repetition_launched(program, tmp_path):
             ]
     source, out = tmp_path / "trace.json.gz", tmp_path / "cut.json.gz"
     source.write_bytes(gzip.compress(json.dumps({"baseTimeNanoseconds": 5, "traceEvents": events}).encode()))
-    program.trim(source, out)
+    program.trim(str(source), out)
     cut = json.loads(gzip.decompress(out.read_bytes()))
     assert cut["baseTimeNanoseconds"] == 5
     names = [event["name"] for event in cut["traceEvents"]]
