@@ -388,3 +388,20 @@ def test_the_calls_of_a_forward_multiply_what_torch_counts(attention, tmp_path):
     found = sum(cost.flop_count + cost.redundant_flop_count for cost in costs if cost is not None)
     assert found == pytest.approx(counted, rel=0.01)
     assert len([cost for cost in costs if cost is None]) < len(costs) / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "known_share"),
+    [
+        ("h100_qwen1.5-0.5b_prefill", "h100", 0.6),
+        ("mi300x_qwen1.5-0.5b_prefill", "mi300x", 0.6),
+        ("mi300x_sglang_qwen3-8b_mixed", "mi300x", 0.8),
+        ("b200_vllm_eager_prefill", "b200", 0.1),  # most of its operators are vLLM's own
+    ],
+)
+def test_no_kernel_of_a_real_trace_is_faster_than_the_data_sheet_allows(real_traces, name, key, known_share):
+    kernels = kernel_events(read_trace(real_traces / f"{name}.json.gz", cache=False))
+    floors = kernel_floors(kernels, device(key))
+    known = ~np.isnan(floors.floor_ns)
+    assert kernels.duration_ns[known].sum() > known_share * kernels.duration_ns.sum()
+    assert 0.4 < (floors.floor_ns[known] / np.maximum(kernels.duration_ns[known], 1)).max() <= 1

@@ -37,7 +37,9 @@ import numpy as np
 from rich.console import Console
 from trace_makers import SCANNERS, accounted, document, expected, parsed, rows_of
 
+from tokprof.models.devices import device
 from tokprof.profiler.analysis.compare import compare
+from tokprof.profiler.analysis.roofline import kernel_floors
 from tokprof.profiler.analysis.timeline import analyze, rank_total
 from tokprof.profiler.errors import TokprofError
 from tokprof.profiler.report.compare_html import write_compare_page
@@ -113,7 +115,9 @@ def can_be_worked_on(trace, folder):
     line = timeline(trace)
     found = analyze(trace, line)
     msgspec.json.encode((found, rank_total(trace, line, "t.json")))
-    write_table(kernel_events(trace), folder / "kernels.parquet")
+    kernels = kernel_events(trace)
+    write_table(kernels, folder / "kernels.parquet")
+    kernel_floors(kernels, device("h100"))
     console = Console(file=io.StringIO(), width=100)
     print_analysis(found, console)
     both = compare(trace, sound_trace(folder))
