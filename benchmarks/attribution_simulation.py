@@ -35,7 +35,7 @@ from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import State, TimeModel, shapley
 from tokprof.profiler.analysis.compare import compare_steps
 from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
-from tokprof.profiler.analysis.study_parts import KernelPass
+from tokprof.profiler.analysis.study_parts import kernel_passes
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.record import (
     DecodeMode,
@@ -43,7 +43,6 @@ from tokprof.profiler.record import (
     Mark,
     Phase,
     StepKernels,
-    TimelineDiff,
     TypicalStep,
 )
 from tokprof.profiler.studies import (
@@ -85,13 +84,15 @@ class Noise:
     clock_sample_sd: float = 0.008  # of a sample's clock around it
     clock_reading_sd: float = 0.001  # of the reading
     gap_sd: float = 0.01  # of an arm's host gap in a process
-    gap_trace_sd: float = 0.02  # of the gap as an arm's trace in a process shows it
+    busy_trace_sd: float = 0.003  # of the kernels' time in a step as an arm's trace in a process shows it
+    gap_trace_excess: float = 2.0  # the host's gap under the profiler, over the one without
     drift_sd: float = 0.010  # stationary first-order autoregression from sample to sample
     drift_correlation: float = 0.95
     trend_sd: float = 0.010  # linear, from a process's start to its end
     sample_sd: float = 0.012
+    prefill_sd: float = 0.006  # of prefill alone
     step_sd: float = 0.030  # of decode steps around their sample
-    outlier_share: float = 0.02  # of samples, which only ever take longer
+    outlier_share: float = 0.02  # of samples, which only ever take longer: half in both phases, half in one of them
     outlier_mean: float = 0.15
     step_outlier_share: float = 0.01
     step_outlier_mean: float = 0.30
@@ -104,7 +105,7 @@ class Noise:
 
 
 BETWEEN = ("between_sd", "clock_sd")
-WITHIN = ("drift_sd", "trend_sd", "sample_sd", "step_sd", "outlier_mean", "step_outlier_mean")
+WITHIN = ("drift_sd", "trend_sd", "sample_sd", "prefill_sd", "step_sd", "outlier_mean", "step_outlier_mean")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +243,9 @@ def experiment(design, noise, plant, rng):
     unit, process, block, position, item, arm = np.array(rows).T
     shape = (unit.max() + 1, len(ROLES))
     late = rng.random(len(unit)) < noise.outlier_share
-    log = rng.normal(0, noise.sample_sd, len(unit)) + late * rng.exponential(noise.outlier_mean, len(unit))
-    log += rng.normal(0, noise.machine_sd, shape[0])[unit]
+    log = rng.normal(0, noise.sample_sd, len(unit)) + rng.normal(0, noise.machine_sd, shape[0])[unit]
+    where = rng.choice(["both", "both", "prefill", "decode"], len(unit))
+    lateness = late * rng.exponential(noise.outlier_mean, len(unit))
     for number, count in enumerate(np.bincount(unit)):
         trend = rng.normal(0, noise.trend_sd) * np.linspace(-1, 1, count)
         log[unit == number] += trend + autoregression(noise, count, rng)
@@ -266,19 +268,20 @@ def experiment(design, noise, plant, rng):
         return np.array([getattr(m, name) or 0.0 for m in models])[arm]
 
     n, steps = n_in[arm, item], (n_out[arm, item] - 1).astype(int)
+    prefill_log = log + np.where(where == "decode", 0.0, lateness) + rng.normal(0, noise.prefill_sd, len(unit))
     prefill = (cost("prefill_s") + cost("prefill_token_s") * n + cost("prefill_token2_s") * n**2) * costs[:, 0]
-    prefill = (prefill * speed**base.prefill_elasticity + gaps[unit, arm]) * np.exp(log)
+    prefill = (prefill * speed**base.prefill_elasticity + gaps[unit, arm]) * np.exp(prefill_log)
     here = np.arange(steps.max()) < steps[:, None]
     context = n[:, None] + 1 + np.arange(steps.max())
-    step = ((cost("step_s") + cost("adapter_s")) * costs[:, 1])[:, None] + (cost("context_s") * costs[:, 2])[
-        :, None
-    ] * context
-    scatter = rng.normal(0, noise.step_sd, step.shape)
-    scatter += (rng.random(step.shape) < noise.step_outlier_share) * rng.exponential(
-        noise.step_outlier_mean, step.shape
+    scatter = rng.normal(0, noise.step_sd, context.shape)
+    scatter += (rng.random(context.shape) < noise.step_outlier_share) * rng.exponential(
+        noise.step_outlier_mean, context.shape
     )
-    step = step * (speed**base.decode_elasticity)[:, None] + gaps[unit, arm][:, None]
-    step = np.round(1e9 * step * np.exp(log[:, None] + scatter)).astype(np.int64)
+    decode_log = log + np.where(where == "prefill", 0.0, lateness)
+    busy = ((cost("step_s") + cost("adapter_s")) * costs[:, 1])[:, None]
+    busy = (busy + (cost("context_s") * costs[:, 2])[:, None] * context) * (speed**base.decode_elasticity)[:, None]
+    step = (busy + gaps[unit, arm][:, None]) * np.exp(decode_log[:, None] + scatter)
+    step = np.round(1e9 * step).astype(np.int64)
     decode = (step * here).sum(axis=1)
     samples = StudySamples(
         process=process,
@@ -298,7 +301,7 @@ def experiment(design, noise, plant, rng):
         step_count=steps,
         ended=np.zeros_like(unit),
         mark=late * int(Mark.CONTAMINATED),
-        sm_clock_mhz=clock,
+        counted_clock_mhz=clock,
     )
     study = Study(
         folder=Path("study"),
@@ -311,20 +314,18 @@ def experiment(design, noise, plant, rng):
     )
     passes = {}
     if design.on_gpu:
-        shown = gaps * np.exp(rng.normal(0, noise.gap_trace_sd, shape))
-        both = {int(process[unit == number][0]): gap.tolist() for number, gap in enumerate(shown)}
-        if design.apart:  # the base's process of a replication and the arm's: either traces its own
-            both = {}
-            for number, gap in enumerate(shown):
-                where = unit == number
-                both.setdefault(int(process[where][0]), [None] * len(ROLES))[int(arm[where][0])] = gap[arm[where][0]]
-        passes = {
-            k: KernelPass(
-                timeline=TimelineDiff(a_name="base", b_name=NAMES[k], phases=()),
-                gaps_s={p: (own[BASE], own[k]) for p, own in both.items() if None not in (own[BASE], own[k])},
-            )
-            for k in range(1, len(ROLES))
-        }
+        found = {}
+        for number, own in enumerate(np.split(np.arange(len(unit)), np.flatnonzero(np.diff(unit)) + 1)):
+            if design.unfinished and number == unit.max():
+                continue  # the kernel pass comes last
+            traced = own[item[own] == item[own[0]]]
+            for k in np.unique(arm[own]).tolist():
+                first = busy[traced[arm[traced] == k], : plan.trace_step_count]
+                busy_ns = 1e9 * float(first.mean()) * np.exp(rng.normal(0, noise.busy_trace_sd))
+                gap_ns = 1e9 * gaps[number, k] * noise.gap_trace_excess
+                step_ns = ([busy_ns / 2] * 2, [gap_ns / 2] * 2)
+                found[k, int(process[own[0]])] = (typical_step(*step_ns),)
+        passes = kernel_passes(study, found)
     return study, passes, truth
 
 

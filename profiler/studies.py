@@ -155,7 +155,7 @@ class Block:
     index: Number
     item: Number  # into Plan.items
     mode: DecodeMode
-    order: tuple[Number, ...]  # into Plan.arms
+    order: Annotated[tuple[Number, ...], msgspec.Meta(min_length=1)]  # into Plan.arms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +188,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     host_ns: tuple[Instant, ...]  # the start, the end of prefill, the end of each decode step
     device_ns: tuple[Instant, ...] | None = None
     token_count: Count  # tokens sampled until the end
-    pause_host_ns: Number = 0  # after prefill, while the device read its own clock: neither prefill's nor a step's
-    pause_device_ns: Number = 0
+    pause_host_ns: Instant = 0  # after prefill, while the device read its own clock: neither prefill's nor a step's
+    pause_device_ns: Instant = 0
     sm_clocks: tuple[tuple[Count, Count], ...] = ()  # cycles and nanoseconds, before, between and after, as far as read
     ended: bool = False  # by the model's own end of sequence
 
@@ -235,8 +235,8 @@ class StudySamples(Columns):
     step_count: Array = column(np.int32)
     ended: Array = column(np.int8)
     mark: Array = column(np.uint8)  # bits of Mark
-    sm_clock_mhz: Array | None = column(np.float64, optional=True)  # mean during the sample; NaN where none was read
-    counted_clock_mhz: Array | None = column(np.float64, optional=True)  # the same, as the device counted it around it
+    sm_clock_mhz: Array | None = column(np.float64, optional=True)  # mean of the driver's readings; NaN without one
+    counted_clock_mhz: Array | None = column(np.float64, optional=True)  # as the device counted it around the phases
     power_mw: Array | None = column(np.float64, optional=True)
 
 
@@ -262,12 +262,16 @@ class Study:
 
     def traces(self) -> dict[tuple[int, int], Path]:
         """Return the trace of each arm and process, (arm, process), whose kernel pass has come that far."""
-        places = {
-            (arm, process): trace_file(self.folder, process, facts.name)
-            for process in range(self.plan.process_count)
-            for arm, facts in enumerate(self.plan.arms)
-        }
-        return {place: file for place, file in places.items() if file.is_file()}
+        found = {}
+        processes = dict.fromkeys(header.process for header in self.headers)
+        for process, (arm, facts) in itertools.product(processes, enumerate(self.plan.arms)):
+            file = trace_file(self.folder, process, facts.name)
+            earlier = self.folder / TRACES / f"{file_name(facts.name)}.json.gz"  # of version 1: the first process's
+            if file.is_file():
+                found[arm, process] = file
+            elif process == 0 and earlier.is_file():
+                found[arm, process] = earlier
+        return found
 
 
 def file_name(arm_name: str) -> str:
@@ -371,15 +375,15 @@ def _planned(block: Block, unit: Unit) -> bool:
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
-def load_plan(folder: Path) -> Plan:
-    """Read the plan of a study.
+def load_plan(folder: Path, *, to_go_on: bool = False) -> Plan:
+    """Read the plan of a study; ``to_go_on``, so that more can be measured to it.
 
     Raises
     ------
     InputError
         No such folder, or it holds no study.
     FileFormatError
-        ``plan.json`` is damaged or of an unknown version.
+        ``plan.json`` is damaged or of an unknown version, or of an older one that cannot be gone on with.
     """
     file = folder / PLAN_FILE
     if not folder.is_dir():
@@ -398,6 +402,11 @@ def load_plan(folder: Path) -> Plan:
     if version not in range(1, STUDY_VERSION + 1):
         raise FileFormatError(
             f"{file}: version {version!r}, and this tokprof reads 1 to {STUDY_VERSION}; use the one that wrote it"
+        )
+    if to_go_on and version != STUDY_VERSION:
+        raise FileFormatError(
+            f"{file}: version {version}, and this tokprof adds to {STUDY_VERSION} only; analyse it with --from, or "
+            "begin a new study"
         )
     try:
         plan = msgspec.convert(facts, Plan)
@@ -596,12 +605,19 @@ def _checked_block(line: FinishedBlock, plan: Plan, header: Header, seen: set[in
     for sample in line.samples:
         times = sample.host_ns if sample.device_ns is None else sample.device_ns
         ordered = len(times) > 1 and len(sample.host_ns) == len(times) and times[0] < times[1]
-        paused = len(times) > 2 and times[1] + _pause_ns(sample) > times[2]
-        if not ordered or paused or any(b < a for a, b in itertools.pairwise(times)):
+        if not ordered or _paused_too_long(sample) or any(b < a for a, b in itertools.pairwise(times)):
             raise FileFormatError(f"{where}: a sample whose instants do not follow each other")
         if block.mode is DecodeMode.TEACHER_FORCED and (sample.token_count < 2 or times[1] == times[-1]):
             raise FileFormatError(f"{where}: a sample that decodes nothing, or in no time")
     return line
+
+
+def _paused_too_long(sample: Sample) -> bool:
+    """Say whether a pause takes all of the first step, or more, by the clock that tells it."""
+    clocks = [(sample.host_ns, sample.pause_host_ns)]
+    if sample.device_ns is not None:
+        clocks.append((sample.device_ns, sample.pause_device_ns))
+    return any(pause and (len(times) < 3 or times[1] + pause >= times[2]) for times, pause in clocks)
 
 
 def _pause_ns(sample: Sample) -> int:
@@ -637,7 +653,7 @@ def _table(parts: Sequence[tuple[Header, FinishedBlock]]) -> tuple[StudySamples,
                     int(host[0]),
                     int(device[1] - device[0]),
                     int(own.sum()),
-                    max(0, int(host[kept] - host[1]) - sample.pause_host_ns),
+                    int(host[kept] - host[1]) - (sample.pause_host_ns if kept > 1 else 0),
                     at,
                     len(own),
                     int(sample.ended),
@@ -713,7 +729,6 @@ def _with_instruments(
             )
     if samples.counted_clock_mhz is not None:
         notes += _beside_the_devices_own(clock, samples.counted_clock_mhz)
-        clock = np.where(np.isnan(clock), samples.counted_clock_mhz, clock)
     values = {
         name: getattr(samples, name)
         for name in StudySamples.__dataclass_fields__

@@ -130,11 +130,23 @@ def test_while_the_device_reads_its_clock_no_step_runs(tmp_path):
     assert set(samples.decode_ns.tolist()) == {150 - 20}
     assert set(samples.issue_ns.tolist()) == {104 - 30}
     assert set(samples.counted_clock_mhz.tolist()) == {1450.0}
-    assert set(samples.sm_clock_mhz.tolist()) == {1450.0}  # no driver was asked: the device's own count serves
+    assert samples.sm_clock_mhz is None  # no driver was asked
     assert set(one_block(tmp_path / "cpu", device_ns=None, **facts).samples.decode_ns.tolist()) == {104 - 30}
     assert one_block(tmp_path / "unread").samples.counted_clock_mhz is None
-    with pytest.raises(FileFormatError, match="do not follow each other"):
-        one_block(tmp_path / "damaged", pause_device_ns=51)
+    for number, pauses in enumerate(({"pause_device_ns": 50}, {"pause_host_ns": 52})):  # all of the first step
+        with pytest.raises(FileFormatError, match="do not follow each other"):
+            one_block(tmp_path / f"damaged {number}", **pauses)
+
+
+def test_a_study_of_version_1_is_read_but_not_gone_on_with(tmp_path):
+    plan = plan_of("python", process_count=1)
+    folder = measured(tmp_path / "s", plan)
+    file = folder / "plan.json"
+    file.write_text(file.read_text().replace('"version": 2', '"version": 1'))
+    (folder / "traces" / "base.json.gz").write_bytes(b"")
+    assert load_study(folder, units(plan), load_plan(folder)).traces() == {(0, 0): folder / "traces" / "base.json.gz"}
+    with pytest.raises(FileFormatError, match="version 1, and this tokprof adds to 2 only; analyse it with --from"):
+        load_plan(folder, to_go_on=True)
 
 
 def test_device_times_are_the_devices_and_issue_times_the_hosts(tmp_path):

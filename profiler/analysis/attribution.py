@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tokprof.profiler.analysis.stats import NORMAL_OVER_MAD, hodges_lehmann
+from tokprof.profiler.analysis.stats import NORMAL_OVER_MAD
 from tokprof.profiler.record import Array, Note, NoteLevel
 
 Value = float | Array
@@ -353,9 +353,9 @@ def fit_time_model(
     axes, (..., samples), of processes with the same items; the model's fields then have these axes. A gap and a clock
     (each one number, or of the leading axes' shape) are taken out of the times, so that the model gives them back.
 
-    ``step_sample`` says of which prefill each step is the continuation, in ascending order. What slowed all steps of a
-    sample then is taken to have slowed its prefill as well, and is taken off both: else robust fits would trust the
-    two phases' outliers unlike, by how each scatters, and shift one against the other.
+    ``step_sample`` says of which prefill each step is the continuation, in ascending order. By how much all steps of a
+    sample ran slower is then taken off them, and off its prefill as far as prefills followed: else robust fits would
+    trust the two phases' outliers unlike, by how each scatters, and shift one against the other.
 
     The fullest form of prefill is taken whose terms the samples tell apart and whose time grows with N_in; a note says
     if that is not p0 + p1 N + p2 N². ``prefill_terms`` bounds the number of terms: two states that are compared should
@@ -374,9 +374,10 @@ def fit_time_model(
     told_apart = len(np.unique(context_count)) > 2 and context_count.max() >= 1.2 * context_count.min()
     decode_design = context_count[:, None] ** np.array((0, 1) if told_apart else (0,))
     prefill, step = _positive(prefill_s, "prefill"), _positive(step_s, "decode step")
+    slow = None
     if step_sample is not None:
         slow, sample = _slow_samples(decode_design, step, step_sample, len(n))
-        prefill, step = prefill / np.exp(slow), step / np.exp(slow[..., sample])
+        step = step / np.exp(slow[..., sample])
     gap = np.asarray(0.0 if gap_s is None else gap_s)[..., None]
     speed = np.ones(1)
     if clock_mhz is not None and reference_clock_mhz is not None:
@@ -385,6 +386,8 @@ def fit_time_model(
     step = _positive(step - gap, "decode step") * speed**decode_elasticity
     notes = []
     wanted = min(prefill_terms or 3, _prefill_terms(n))
+    if slow is not None:
+        prefill = prefill / np.exp(_following(n[:, None] ** np.array(_POWERS[wanted]), prefill, slow))
     for terms in range(wanted, 0, -1):
         p, prefill_scatter = _robust_fit(n[:, None] ** np.array(_POWERS[terms]), prefill)
         costs = dict(zip(_POWERS[terms], np.moveaxis(p, -1, 0), strict=True))
@@ -456,7 +459,7 @@ def _positive(times: npt.ArrayLike, what: str) -> Array:
 
 
 def _slow_samples(design: Array, step: Array, step_sample: npt.ArrayLike, count: int) -> tuple[Array, Array]:
-    """Return by how much each sample's steps ran slower than the middle sample's, (..., samples), and each step's own.
+    """Return by how much each sample's steps ran slower than most samples', (..., samples), and each step's sample.
 
     It is a logarithm, 0 where a sample has no step.
     """
@@ -473,8 +476,24 @@ def _slow_samples(design: Array, step: Array, step_sample: npt.ArrayLike, count:
     middles = (ordered[..., (bounds[known] + bounds[known + 1] - 1 + odd) // 2] for odd in (0, 1))
     medians = sum(middles) / 2 - width * known
     slow = np.zeros((*step.shape[:-1], count))
-    slow[..., known] = medians - np.asarray(hodges_lehmann(medians))[..., None]
+    middle, _ = _robust_fit(np.ones((len(known), 1)), np.exp(medians))
+    slow[..., known] = medians - np.log(middle)
     return slow, sample
+
+
+def _following(design: Array, prefill: Array, slow: Array) -> Array:
+    """Return by how much each prefill is slower because its sample is, (..., samples): its share of it times ``slow``.
+
+    The share is the slope of ln prefill over ``slow``, between 0 and 1: none where decoding alone was disturbed, or
+    where the samples differ by no more than their own steps' noise.
+    """
+    solution, _ = _robust_fit(design, prefill)
+    error = np.log(prefill / np.maximum(solution @ design.T, _least(prefill)))
+    error = error - np.median(error, axis=-1, keepdims=True)
+    square = (slow**2).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(square > 0, np.clip((slow * error).sum(axis=-1) / square, 0.0, 1.0), 0.0)
+    return np.asarray(share[..., None] * slow)
 
 
 def _least(times: Array) -> Array:

@@ -172,6 +172,12 @@ def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: 
     )
 
 
+def sequence_of(step: TypicalStep) -> tuple[object, ...]:
+    """Return what two steps have in common whose kernels can be averaged one by one: names and streams, in order."""
+    kernels = step.kernels
+    return tuple(kernels.names[code] for code in kernels.name.tolist()), kernels.stream.tobytes()
+
+
 def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
     """Return the mean of the processes' steps of a phase, with these as its samples; of one process its step as it is.
 
@@ -181,9 +187,7 @@ def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
         return steps[0]
     groups: dict[tuple[object, ...], list[TypicalStep]] = {}
     for step in steps:
-        kernels = step.kernels
-        words = tuple(kernels.names[code] for code in kernels.name.tolist())
-        groups.setdefault((words, kernels.stream.tobytes()), []).append(step)
+        groups.setdefault(sequence_of(step), []).append(step)
     same = max(groups.values(), key=len)
     first = same[0]
     if len(same) < len(steps):

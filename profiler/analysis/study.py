@@ -190,18 +190,25 @@ class _Differences:
 
 def _differences(study: Study, table: _Table, arm: int, quantity: str, languages: Sequence[int]) -> _Differences:
     logs = table.logs[quantity]
-    both = np.isin(table.language, np.array(languages, dtype=np.int64)) & ~np.isnan(logs[:, arm] - logs[:, 0])
-    rows = {process: both & (table.process == process) for process in np.unique(table.process[both]).tolist()}
-    measured = {process: set(table.language[own].tolist()) for process, own in rows.items()}
+    both = ~np.isnan(logs[:, arm] - logs[:, 0])
+    processes = np.unique(table.process).tolist()
+    # A process counts in every estimate or in none: else classes of languages would be those of other processes.
+    measured = {process: set(table.language[both & (table.process == process)].tolist()) for process in processes}
+    measured = {process: own for process, own in measured.items() if own}
     whole = set(table.language[both].tolist())
     complete = [process for process, own in measured.items() if own == whole]
-    kept = complete if len(complete) > 1 else list(rows)
+    counted = complete if len(complete) > 1 else list(measured)
+    rows = {
+        process: np.flatnonzero(both & (table.process == process) & np.isin(table.language, languages))
+        for process in counted
+    }
+    kept = [process for process in counted if len(rows[process])]
     labels = [table.language[rows[process]] for process in kept]
     return _Differences(
         blocks=[(logs[:, arm] - logs[:, 0])[rows[process]] for process in kept],
         languages=labels,
         groups=labels if same_tokens(study, arm) else [table.item[rows[process]] for process in kept],
-        left_out=tuple(process for process in rows if process not in kept),
+        left_out=tuple(process for process in measured if process not in counted),
         apart=study.plan.apart,
     )
 
@@ -355,7 +362,7 @@ def _comparison(
 ) -> tuple[Comparison, list[Note]]:
     plan = study.plan
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
-    parts, notes = factors(study, arm, traced.gaps_s if traced is not None else None, every.left_out)
+    parts, notes = factors(study, arm, traced.busy if traced is not None else None, every.left_out)
     lines = []
     for code, language in enumerate(plan.languages):
         found = {q: _differences(study, table, arm, q, [code]).estimate() for q in ("total", "prefill", "decode")}

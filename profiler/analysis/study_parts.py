@@ -10,7 +10,6 @@ import numpy as np
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import (
     Decoded,
-    Factor,
     ShapleySplit,
     State,
     TimeFit,
@@ -21,7 +20,7 @@ from tokprof.profiler.analysis.attribution import (
     split_decode,
 )
 from tokprof.profiler.analysis.compare import compare_steps
-from tokprof.profiler.analysis.runs import clean_step, pooled
+from tokprof.profiler.analysis.runs import clean_step, pooled, sequence_of
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.record import (
     Array,
@@ -284,27 +283,33 @@ def natural(study: Study) -> tuple[NaturalLine, ...]:
 
 
 def factors(
-    study: Study, arm: int, gaps_s: Mapping[int, tuple[float, float]] | None = None, left_out: Collection[int] = ()
+    study: Study,
+    arm: int,
+    busy: Mapping[int, tuple["BusyStep", "BusyStep"]] | None = None,
+    left_out: Collection[int] = (),
 ) -> tuple[tuple[FactorLine, ...], list[Note]]:
     """Divide an arm's difference to the base among the factors of the time model, by Shapley's rule.
 
-    Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``gaps_s``
-    holds, per process, the host's gap per decode step of base and arm, where the profiled pass could tell it apart (on
-    a GPU). Processes that were not traced are given the mean gap of the others, and do not count in the gap's own
-    interval. ``left_out`` names processes that are not counted.
+    Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``busy``
+    holds, per process, how long the device works in a decode step of base and arm, where the kernel pass can tell it
+    (on a GPU): the rest of a step is the host's gap. Where processes were traced, those that were not are left out.
+    ``left_out`` names processes that are not counted.
     """
-    gaps_s = gaps_s or {}
-    mean_gap_s = tuple(np.mean(list(gaps_s.values()), axis=0).tolist()) if gaps_s else (None, None)
+    busy = busy or {}
     notes: list[Note] = []
     found: list[_ProcessSplit] = []
+    untraced = 0
     arms = forced(study, 0), forced(study, arm)
     for process in np.unique(study.samples.process).tolist():
         sides = [own.select(own.process == process) for own in arms]
         shared = np.intersect1d(sides[0].item, sides[1].item)
         if process in left_out or not len(shared):
             continue
+        if busy and process not in busy:
+            untraced += 1
+            continue
         try:
-            models, said = _models(study, sides, gaps_s.get(process, mean_gap_s))
+            models, said = _models(study, sides, busy.get(process))
         except ValueError as error:
             words = f"process {process}: {error}; it is left out of the factors"
             notes.append(Note(code="model-not-fitted", message=words))
@@ -322,16 +327,18 @@ def factors(
         ]
         observed = [_per_item(side, seconds(side), shared) for side in sides]
         split = shapley(states[0], states[1], observed[0], observed[1]).summed()
-        found.append(_ProcessSplit(split=split, item_count=len(shared), traced=process in gaps_s))
+        found.append(_ProcessSplit(split=split, item_count=len(shared)))
+    if untraced:
+        words = f"{untraced} of {untraced + len(found)} processes were not traced, so their host's gaps are not known; "
+        notes.append(Note(code="gaps-of-fewer", message=f"{words}they are left out of the factors"))
     if not found:
         return (), list(dict.fromkeys(notes))
     found, said = _of_one_form(found)
     lines = []
     for place, name in enumerate([*map(str, found[0].split.factors), "residual"]):
-        # A gap that was lent from other processes' traces is no further measurement of it.
-        own = [one for one in found if one.traced] if name == Factor.GAP else found
-        effect = stats.student([one.log_share(place) for one in own], method="Shapley, Student's t over processes")
-        time_s = float(np.mean([one.seconds(place) for one in own]))
+        shares = [one.log_share(place) for one in found]
+        effect = stats.student(shares, method="Shapley, Student's t over processes")
+        time_s = float(np.mean([one.seconds(place) for one in found]))
         lines.append(FactorLine(factor=name, seconds=time_s, effect=effect, remark=REMARKS[name]))
     return tuple(lines), list(dict.fromkeys([*notes, *said]))
 
@@ -373,7 +380,6 @@ class _ProcessSplit:
 
     split: ShapleySplit
     item_count: int
-    traced: bool  # the host's gaps are its own
 
     def seconds(self, place: int) -> float:
         return float([*self.split.effect_s, self.split.residual_s][place] / self.item_count)
@@ -400,22 +406,24 @@ def _of_one_form(found: Sequence[_ProcessSplit]) -> tuple[list[_ProcessSplit], l
 
 
 def _models(
-    study: Study, sides: Sequence[StudySamples], gaps_s: tuple[float | None, float | None]
+    study: Study, sides: Sequence[StudySamples], busy: tuple["BusyStep", "BusyStep"] | None
 ) -> tuple[list[TimeModel], list[Note]]:
     """Fit the time model to the samples of base and arm in one process, in the same form for both."""
     first = [_fit(study, side) for side in sides]
     terms = min(fit.prefill_terms for fit in first)
     flat = any(fit.model.context_s is None for fit in first)  # one side cannot tell its cost of context
     clocks, elasticities, notes = _clocks(sides)
+    gaps_s = [None, None] if busy is None else [own.gap_s(fit.model) for own, fit in zip(busy, first, strict=True)]
     models = []
     for side, gap, clock, fit in zip(sides, gaps_s, clocks, first, strict=True):
+        notes += fit.notes
+        model = fit.model
         if gap is not None or clock is not None or flat or fit.prefill_terms != terms:
             more = {"clock_mhz": clock, "reference_clock_mhz": clocks[0]}
             more |= {"prefill_elasticity": elasticities[0], "decode_elasticity": elasticities[1]}
-            own = more if clock is not None else {}
-            fit = _fit(study, side, flat=flat, prefill_terms=terms, gap_s=gap, **own)
-        models.append(fit.model)
-        notes += fit.notes
+            known = more if clock is not None else {}
+            model = _fit(study, side, flat=flat, prefill_terms=terms, gap_s=gap, **known).model
+        models.append(model)
     return models, notes
 
 
@@ -444,9 +452,7 @@ def _clocks(
     hardly moved it cannot be known, and a plain 1 would be wrong for kernels that wait for memory.
     """
     unknown: tuple[None, None] = (None, None)
-    if any(side.sm_clock_mhz is None for side in sides):
-        return unknown, (1.0, 1.0), []
-    sides = [side.select(np.nan_to_num(cast(Array, side.sm_clock_mhz)) > 0) for side in sides]
+    sides = _with_clocks(sides)
     if not all(map(len, sides)):
         return unknown, (1.0, 1.0), []
     logs: dict[str, list[Array]] = {"clock": [], "prefill": [], "decode": []}
@@ -458,7 +464,8 @@ def _clocks(
                 logs[name].append(own - own.mean())
     clock, prefill, decode = (np.concatenate([*parts, []]) for parts in logs.values())
     moved = float(clock @ clock)
-    if np.sqrt(moved / len(clock)) < STEADY_CLOCK:
+    freedom = len(clock) - sum(len(np.unique(side.item)) for side in sides)
+    if np.sqrt(moved / max(freedom, 1)) < STEADY_CLOCK:
         note = Note(
             code="clock-steady",
             message="the SM clock hardly moved, so how times follow it is not known: the clock is no factor of its own",
@@ -469,6 +476,19 @@ def _clocks(
     slopes = [-float(clock @ times) / moved for times in (prefill, decode)]
     means = [float(np.mean(cast(Array, side.sm_clock_mhz))) for side in sides]
     return (means[0], means[1]), (slopes[0], slopes[1]), []
+
+
+def _with_clocks(sides: Sequence[StudySamples]) -> list[StudySamples]:
+    """Return the samples whose clock is known, in ``sm_clock_mhz``: by one instrument for both sides, never by two.
+
+    It is the device's own count where every sample has one, else the driver's reading: a few times a second, so that a
+    short sample can go without.
+    """
+    if all(side.counted_clock_mhz is not None and not np.isnan(side.counted_clock_mhz).any() for side in sides):
+        return [replace(side, sm_clock_mhz=side.counted_clock_mhz) for side in sides]
+    if any(side.sm_clock_mhz is None for side in sides):
+        return [side.select(np.zeros(len(side), dtype=bool)) for side in sides]
+    return [side.select(np.nan_to_num(cast(Array, side.sm_clock_mhz)) > 0) for side in sides]
 
 
 def _per_item(samples: StudySamples, values: Array, items: Array) -> Array:
@@ -499,50 +519,71 @@ REMARKS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BusyStep:
+    """How long the device works in a traced decode step."""
+
+    busy_s: float
+    context: float  # tokens that the traced steps attend to, mean
+
+    def gap_s(self, model: TimeModel) -> float:
+        """Return what is left of a step of the model, fitted without a gap; noise can make it less than nothing."""
+        return float(model.step_s + (model.context_s or 0.0) * self.context - self.busy_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelPass:
     """What the profiled pass tells of an arm beside the base, at the times of the clean samples."""
 
     timeline: TimelineDiff  # typical prefill and decode step, the means of the processes in which both were traced
-    gaps_s: Mapping[int, tuple[float, float]]  # per process: idle time of a decode step of base and arm; none on a CPU
+    busy: Mapping[int, tuple[BusyStep, BusyStep]]  # per process, of base and arm; none on a CPU
 
 
 def kernel_passes(study: Study, found: Mapping[tuple[int, int], Sequence[TypicalStep]]) -> dict[int, KernelPass]:
     """Compare each traced arm's typical prefill and decode step with the base's.
 
     ``found`` holds the typical steps of the trace of each (arm, process); the base's is arm 0. The profiled pass tells
-    the kernels, the process's clean samples of the same item and the same steps tell the time.
+    the kernels, the process's clean samples of the same item and the same steps tell the time. Of processes that ran
+    other sequences of kernels those are taken in which most agree, the same for both arms.
     """
-    steps = {place: _clean_steps(study, *place, own) for place, own in found.items()}
     names = [arm.name for arm in study.plan.arms]
     passes = {}
-    for arm in sorted({arm for arm, _ in steps} - {0}):
-        shared = sorted(process for other, process in steps if other == arm and (0, process) in steps)
+    for arm in sorted({arm for arm, _ in found} - {0}):
         notes: list[Note] = []
         phases = []
-        gaps_s = {}
+        busy = {}
         for phase in (Phase.PREFILL, Phase.DECODE):
-            sides = [
-                {process: own for process in shared if (own := steps[side, process].get(phase)) is not None}
-                for side in (0, arm)
-            ]
-            both = sorted(sides[0].keys() & sides[1].keys())
-            if both:
-                base, other = (pooled([side[process] for process in both], notes) for side in sides)
+            pairs = {}
+            for process in sorted(process for other, process in found if other == arm and (0, process) in found):
+                sides = [_clean_step(study, side, process, phase, found[side, process]) for side in (0, arm)]
+                if sides[0] is not None and sides[1] is not None:
+                    pairs[process] = (sides[0], sides[1])
+            if pairs:
+                agreeing = _agreeing([(base[0], other[0]) for base, other in pairs.values()], names[arm], notes)
+                base, other = (pooled(steps, notes) for steps in zip(*agreeing, strict=True))
                 phases.append(_with_verdicts_over_processes(compare_steps(base, other)))
             if phase is Phase.DECODE and not _on_cpu(study):
-                gaps_s = {process: (_gap_s(sides[0][process]), _gap_s(sides[1][process])) for process in both}
+                busy = {process: (base[1], other[1]) for process, (base, other) in pairs.items()}
         if phases:
             timeline = TimelineDiff(a_name=names[0], b_name=names[arm], phases=tuple(phases), notes=tuple(notes))
-            passes[arm] = KernelPass(timeline=timeline, gaps_s=gaps_s)
+            passes[arm] = KernelPass(timeline=timeline, busy=busy)
     return passes
+
+
+def _agreeing(
+    pairs: Sequence[tuple[TypicalStep, TypicalStep]], arm: str, notes: list[Note]
+) -> list[tuple[TypicalStep, TypicalStep]]:
+    groups: dict[tuple[object, ...], list[tuple[TypicalStep, TypicalStep]]] = {}
+    for pair in pairs:
+        groups.setdefault(tuple(sequence_of(step) for step in pair), []).append(pair)
+    most = max(groups.values(), key=len)
+    if len(most) < len(pairs):
+        words = f"{len(pairs) - len(most)} of {len(pairs)} processes ran other kernels in {most[0][0].phase} than most"
+        notes.append(Note(code="processes-differ", message=f"{arm} and base: {words}; the ledger is without them"))
+    return most
 
 
 def _on_cpu(study: Study) -> bool:
     return study.headers[0].environment.device.kind == "cpu"
-
-
-def _gap_s(step: TypicalStep) -> float:
-    return max(0.0, step.wall_ns - step.busy_ns) / 1e9
 
 
 def _with_verdicts_over_processes(diff: PhaseDiff) -> PhaseDiff:
@@ -559,25 +600,29 @@ def _with_verdicts_over_processes(diff: PhaseDiff) -> PhaseDiff:
     return replace(diff, ledgers=ledgers)
 
 
-def _clean_steps(study: Study, arm: int, process: int, found: Sequence[TypicalStep]) -> dict[Phase, TypicalStep]:
-    """Put the typical steps of an arm's trace in a process to the time of that process's clean samples."""
+def _clean_step(
+    study: Study, arm: int, process: int, phase: Phase, found: Sequence[TypicalStep]
+) -> tuple[TypicalStep, BusyStep] | None:
+    """Put the typical step of an arm's trace in a process to the time of that process's clean samples."""
     samples = study.samples
     measured = np.flatnonzero(samples.process == process)
     rows = (samples.arm == arm) & (samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED))
     chosen = np.flatnonzero(rows & (samples.process == process))
-    if not len(chosen):
-        return {}
+    step = next((step for step in found if step.phase is phase), None)
+    if not len(chosen) or step is None:
+        return None
     traced_item = samples.item[measured[np.argmin(samples.block[measured])]]  # that of the process's first block
     same = chosen[samples.item[chosen] == traced_item]
     chosen = same if len(same) else chosen
-    starts, counts = samples.step_start[chosen], samples.step_count[chosen]
-    first = [study.step_ns[a : a + min(n, study.plan.trace_step_count)] for a, n in zip(starts, counts, strict=True)]
-    walls = {
-        Phase.PREFILL: float(np.median(samples.prefill_ns[chosen])),
-        Phase.DECODE: float(np.median(np.concatenate(first))),
-    }
-    return {
-        step.phase: clean_step(step, walls[step.phase], on_cpu=_on_cpu(study))
-        for step in found
-        if step.phase is not None and walls[step.phase] > 0
-    }
+    starts = samples.step_start[chosen]
+    counts = np.minimum(samples.step_count[chosen], study.plan.trace_step_count)
+    if phase is Phase.PREFILL:
+        wall_ns = float(np.median(samples.prefill_ns[chosen]))
+    else:
+        steps = [study.step_ns[a : a + n] for a, n in zip(starts, counts, strict=True)]
+        wall_ns = float(np.median(np.concatenate(steps)))
+    if not wall_ns > 0:
+        return None
+    context = float(np.mean(samples.prompt_token_count[chosen] + (counts + 1) / 2))
+    busy = BusyStep(busy_s=step.busy_ns / 1e9, context=context)
+    return clean_step(step, wall_ns, on_cpu=_on_cpu(study)), busy

@@ -109,7 +109,7 @@ def attribute(
             raise InputError("--resume wants --out, the folder of the study to go on with")
         if given := _given(context, "resume", "out", "html", "as_json", "plan_only", "remote_code"):
             raise InputError(f"--resume goes on with the plan in --out as it is; leave out {given}")
-        plan = load_plan(out)
+        plan = load_plan(out, to_go_on=True)
         if plan.trust_remote_code and not remote_code:
             raise InputError(
                 f"{out}: planned with --trust-remote-code; pass it again if you trust the Python code that comes with "

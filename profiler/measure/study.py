@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +15,7 @@ from tokprof.profiler.measure.request import Message
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.measure.study_worker import StudyRequest
 from tokprof.profiler.measure.supervisor import Session
+from tokprof.profiler.record import Note
 from tokprof.profiler.studies import (
     End,
     FinishedBlock,
@@ -88,7 +89,7 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
                     finally:
                         session.end()
                 finished = session.finished
-                log.append(End())
+                log.append(End(notes=tuple(session.said)))
                 if session.interrupts:  # it came after the last block
                     raise session.interruption()
     return load_study(folder, schedule, plan)
@@ -121,14 +122,18 @@ class _StudySession(Session):
     progress: Callable[[StudyProgress], None]
     finished: int
     planned: int
+    said: list[Note] = field(default_factory=list)  # by the measured process
 
     def instrument(self, message: Message) -> str:
-        """Keep a header or a trace; else what every session does."""
+        """Keep a header, a note or a trace; else what every session does."""
         if message.text == "header":
             header = msgspec.json.decode(message.detail, type=Header)
             check_fingerprints(self.request.plan, [*self.headers, header], self.folder)
             self.headers.append(header)
             self.log_file.append(header)
+            return "yes"
+        if message.text == "note":
+            self.said.append(msgspec.json.decode(message.detail, type=Note))
             return "yes"
         if message.text == "trace":
             self._keep_trace(self.request.plan.arms[int(message.detail)].name)

@@ -20,6 +20,7 @@ from tokprof.profiler.measure.child import (
     Interrupts,
     choose_device,
     clock_probe,
+    clock_unread,
     device_uuid,
     fetching,
     machine,
@@ -139,6 +140,8 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
         gc.collect()
         Interrupts.check()
     channel.ask("sampling ends")
+    if isinstance(clock, CudaClock) and clock.probe_failure:
+        channel.ask("note", detail=msgspec.json.encode(clock_unread(clock.probe_failure)).decode())
     if on_gpu:
         clock = CudaClock(device)  # under the profiler the probe's kernel would be one of the model's
     # Only where host and device are two does a trace tell the host's gap, which every process has of its own.

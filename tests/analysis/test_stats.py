@@ -203,16 +203,19 @@ def test_an_outlying_cell_does_little_and_a_language_or_process_of_its_own_all()
     exact = np.zeros((3, 4))
     exact[1, 1] = 1.0
     np.testing.assert_array_equal(stats.without_outliers(exact), exact)  # nothing scatters: nothing is judged
-    np.testing.assert_array_equal(stats.without_outliers(wild[:1]), wild[:1])
+    np.testing.assert_array_equal(stats.without_outliers(wild[:2]), wild[:2])  # of two nobody knows which is wrong
+    tables = rng.normal(0, 1, (300, 3, 8))
+    brought_back = np.mean([np.abs(stats.without_outliers(one) - one) > 1e-9 for one in tables])
+    assert brought_back < 0.04  # of normal noise hardly a cell
 
 
-@pytest.mark.parametrize("count", [3, 4, 9, 18])
+@pytest.mark.parametrize("count", [3, 4, 8, 9, 18])
 def test_the_variance_of_a_median_is_that_of_medians(count):
     rng = np.random.default_rng(count)
     draws = rng.normal(0, 1, (count, 20_000))
-    assert np.mean(stats.variance_of_median(draws)) == pytest.approx(np.median(draws, axis=0).var(), rel=0.1)
+    assert np.mean(stats.variance_of_median(draws)) == pytest.approx(np.median(draws, axis=0).var(), rel=0.07)
     late = draws + 30 * (rng.random(draws.shape) < 0.02)
-    if count > 8:  # the median hardly moves, a plain variance is 18 times what it was
+    if count >= 8:  # the median hardly moves, a plain variance is 18 times what it was
         assert np.mean(stats.variance_of_median(late)) < 1.5 * np.mean(stats.variance_of_median(draws))
     np.testing.assert_array_equal(stats.variance_of_median(np.ones((count, 2))), [0, 0])
 
