@@ -465,10 +465,11 @@ def _clocks(
     clock, prefill, decode = (np.concatenate([*parts, []]) for parts in logs.values())
     moved = float(clock @ clock)
     freedom = len(clock) - sum(len(np.unique(side.item)) for side in sides)
-    if np.sqrt(moved / max(freedom, 1)) < STEADY_CLOCK:
+    if freedom <= 0 or np.sqrt(moved / freedom) < STEADY_CLOCK:
+        why = "the SM clock hardly moved" if freedom > 0 else "no process measured an item twice with an arm"
         note = Note(
-            code="clock-steady",
-            message="the SM clock hardly moved, so how times follow it is not known: the clock is no factor of its own",
+            code="clock-steady" if freedom > 0 else "clock-elasticity-unknown",
+            message=f"{why}, so how times follow the clock is not known: it is no factor of its own",
             level=NoteLevel.INFO,
         )
         return unknown, (1.0, 1.0), [note]
