@@ -2,8 +2,8 @@
 
 Differences are natural logarithms of time per byte of the same text, an arm's minus the base's: +0.01 is one per cent
 more time. They come from blocks in which both arms ran. The process is the unit of an interval; the language is that of
-a claim about a class of languages. All claims of a report share one family of Holm; the languages of an arm are another,
-and so are the lines of each kernel ledger.
+a claim about a class of languages. All claims of a report share one family of Holm, the languages of an arm another,
+the lines of a kernel ledger a third.
 """
 
 from collections.abc import Mapping, Sequence
