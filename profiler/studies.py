@@ -306,10 +306,12 @@ def create_study(folder: Path, plan: Plan) -> None:
         temporary.replace(folder / PLAN_FILE)
 
 
-def discard_unmeasured(folder: Path) -> None:
-    """Remove a new study of which nothing was measured, so that the same command can be given again."""
-    if not any(folder.glob("process-*.jsonl")):
+def discard_unmeasured(folder: Path) -> bool:
+    """Remove a new study of which nothing was measured, so that the same command can be given again; say if it was."""
+    unmeasured = not any(folder.glob("process-*.jsonl"))
+    if unmeasured:
         shutil.rmtree(folder)
+    return unmeasured
 
 
 @contextmanager

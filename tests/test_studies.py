@@ -484,9 +484,9 @@ def test_a_session_without_a_block_is_not_counted(tmp_path):
 def test_only_a_study_without_any_line_is_discarded(tmp_path):
     plan = plan_of("python", process_count=1)
     create_study(tmp_path / "empty", plan)
-    discard_unmeasured(tmp_path / "empty")
+    assert discard_unmeasured(tmp_path / "empty")
     assert not (tmp_path / "empty").exists()
-    discard_unmeasured(measured(tmp_path / "full", plan))
+    assert not discard_unmeasured(measured(tmp_path / "full", plan))
     assert load_plan(tmp_path / "full") == plan
 
 

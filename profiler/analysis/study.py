@@ -433,7 +433,8 @@ def sentence(report: StudyReport) -> str:
     again = [c for c in report.comparisons if c.role == ArmRole.AGAIN]
     others = [(c, claim) for c in report.comparisons if c not in again and (claim := _whole(c)) is not None]
     others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
-    parts = [_told(comparison, claim) for comparison, claim in others]
+    placebo = next((c for c in report.comparisons if c.role == ArmRole.PLACEBO), None)
+    parts = [_told(comparison, claim) + _but(comparison, claim, placebo) for comparison, claim in others]
     if others and all(comparison.same_tokens for comparison, _ in others):
         parts.append("all read the same tokens, so the tokenizer has no part in it")
     for comparison in again:
@@ -464,6 +465,29 @@ def _told(comparison: Comparison, claim: Claim) -> str:
     if not comparison.same_tokens:
         told += f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
     return f"{told}: {claim.verdict}"
+
+
+def _but(comparison: Comparison, whole: Claim, placebo: Comparison | None) -> str:
+    """Name the phases in which an arm differs although the whole is no effect, and whether the placebo does as well."""
+    if whole.verdict.startswith("effect"):
+        return ""
+    found = []
+    for phase in ("prefill", "decode"):
+        claim = _effect_in(comparison, phase)
+        if claim is None:
+            continue
+        log = claim.estimate.value
+        told = f"{phase} by itself takes {abs(np.expm1(log)):.1%} {'longer' if log > 0 else 'less time'}, an effect"
+        alike = _effect_in(placebo, phase) if placebo is not None and placebo is not comparison else None
+        if alike is not None and (alike.estimate.value > 0) == (log > 0):
+            told += " that the placebo shows too, so not of what was learned"
+        found.append(told)
+    return f", but {' and '.join(found)}" if found else ""
+
+
+def _effect_in(comparison: Comparison, phase: str) -> Claim | None:
+    claims = (c for c in comparison.claims if c.quantity == phase and c.scope == EVERY)
+    return next((c for c in claims if c.verdict.startswith("effect")), None)
 
 
 def _whole(comparison: Comparison) -> Claim | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokprof.profiler.commands.profile import Weights, check_model, default_folder
-from tokprof.profiler.errors import InputError, MeasurementError, TokprofError
+from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, TokprofError
 
 if TYPE_CHECKING:
     from tokprof.models.corpora import Item
@@ -161,9 +161,11 @@ def attribute(
     try:
         with _progress() as tell:
             study = run_study(folder, plan, tell)
-    except TokprofError:
-        if not resume:
-            discard_unmeasured(folder)
+    except TokprofError as error:
+        if not resume and discard_unmeasured(folder) and isinstance(error, Interrupted):
+            raise Interrupted(
+                "interrupted before anything was measured: nothing is kept, give the command again"
+            ) from error
         raise
     _report(study, html, as_json=as_json)
 

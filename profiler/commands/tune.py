@@ -101,7 +101,13 @@ def tune(
     for one, place in jobs:
         if (one, place) in todo:
             one = replace(one, device=device)
-            records.append(_tuned(one, place, placebo, threads, checkpoint_steps, resume=resume, force=force))
+            try:
+                records.append(_tuned(one, place, placebo, threads, checkpoint_steps, resume=resume, force=force))
+            except Interrupted as error:
+                if not records:
+                    raise
+                done = f"{out} is finished; the same command with --resume makes what is missing"
+                raise Interrupted(f"{error}; {done}") from error
         else:
             print(f"tokprof: {visible(place)} is finished already", file=sys.stderr)
     if as_json:
@@ -192,7 +198,9 @@ def _tuned(
             ) from error
         except KeyboardInterrupt as error:
             kept = f"{checkpoint} is kept, and the same command with --resume goes on from it"
-            raise Interrupted(f"interrupted; {kept if checkpoint.exists() else 'nothing was kept'}") from error
+            raise Interrupted(
+                f"interrupted; {kept if checkpoint.exists() else f'nothing of {out} was kept'}"
+            ) from error
     checkpoint.unlink(missing_ok=True)
     return record
 

@@ -20,6 +20,7 @@ from tokprof.profiler.report.study_text import (
     percent,
     rate_rows,
     scatter_line,
+    tells,
     told_factors,
     verdict,
     what,
@@ -221,8 +222,9 @@ def _dots(made: Any, rows: Sequence[Any], estimates: Sequence[Estimate], colours
         {
             "row": list(rows),
             "value": [relative(e.value) for e in estimates],
-            "low": [relative(e.low) for e in estimates],
-            "high": [relative(e.high) for e in estimates],
+            # An interval that tells nothing would leave the others no room; the words beside it say how wide it is.
+            "low": [relative(e.low if tells(e) else None) for e in estimates],
+            "high": [relative(e.high if tells(e) else None) for e in estimates],
             "colour": list(colours),
             "text": [interval(e) for e in estimates],
         }

@@ -112,11 +112,16 @@ def percent(log: float, digits: int = 2) -> str:
     return f"{np.expm1(log):+.{digits}%}"
 
 
+def tells(estimate: Estimate) -> bool:
+    """Say whether an estimate has an interval that is not too wide to tell anything."""
+    return estimate.low is not None and estimate.high is not None and max(-estimate.low, estimate.high) <= UNKNOWN
+
+
 def interval(estimate: Estimate) -> str:
     """Write an estimate of a log ratio with its interval, as relative differences."""
     if estimate.low is None or estimate.high is None:
         return f"{percent(estimate.value)} (one {estimate.unit}: no interval)"
-    if max(-estimate.low, estimate.high) > UNKNOWN:
+    if not tells(estimate):
         factor = np.exp(max(-estimate.low, estimate.high))
         return f"{percent(estimate.value, 0)} (known to a factor of {factor:.1g} only)"
     return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
@@ -166,7 +171,8 @@ def _claim_table(report: StudyReport) -> Table:
     table = _table(title, "arm", ["difference, 95 %", "finds"], "verdict")
     for comparison in report.comparisons:
         for claim in comparison.claims:
-            found = "" if claim.detectable is None else f"±{np.expm1(claim.detectable):.2%}"
+            unknown = claim.detectable is None or claim.detectable > UNKNOWN
+            found = "" if unknown else f"±{np.expm1(claim.detectable):.2%}"
             name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
             words = verdict(claim.verdict, claim.estimate, report.margin, "claims")
             table.add_row(name, interval(claim.estimate), found, Text(words))

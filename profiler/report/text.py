@@ -170,7 +170,7 @@ def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:
     table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
     table.add_column("category", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("time each" if phase.phase is Phase.DECODE else "time", justify="right", no_wrap=True)
+    table.add_column("time a step" if phase.phase is Phase.DECODE else "time", justify="right", no_wrap=True)
     table.add_column("launches", justify="right", no_wrap=True)
     if limited:
         table.add_column("floor", justify="right", no_wrap=True)

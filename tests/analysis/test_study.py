@@ -260,6 +260,25 @@ def test_processes_whose_factors_differ_from_most_are_left_out_aloud():
     assert any("1 of 5 processes tell other factors apart" in note.message for note in report.notes)
 
 
+def test_the_sentence_names_a_phase_that_differs_although_the_whole_does_not():
+    study = study_of(plan_of(ArmRole.AGAIN, ArmRole.TUNED, ArmRole.PLACEBO, process_count=8), noise=0.002)
+    samples = study.samples
+    steps_of = np.repeat(samples.arm >= 2, samples.step_count)
+    step_ns = np.where(steps_of, np.round(study.step_ns * 0.985), study.step_ns).astype(np.int64)
+    decode_ns = np.add.reduceat(step_ns, samples.step_start)
+    more = samples.prefill_ns + samples.decode_ns - decode_ns  # prefill takes as much longer
+    samples = replace(samples, prefill_ns=more, decode_ns=decode_ns)
+    report = analyze_study(replace(study, samples=samples, step_ns=step_ns))
+    tuned = next(c for c in report.comparisons if c.arm == "tuned")
+    assert not tuned.claims[0].verdict.startswith("effect")
+    words = [part for part in report.sentence.split("; ") if part.lower().startswith("tuned")]
+    assert "but prefill by itself takes" in words[0]
+    assert words[0].endswith("less time, an effect that the placebo shows too, so not of what was learned")
+    words = [part for part in report.sentence.split("; ") if part.lower().startswith("placebo")]
+    assert "an effect" in words[0]
+    assert "placebo shows too" not in words[0]
+
+
 def test_clocks_are_those_of_one_instrument():
     study = study_of(plan_of(ArmRole.TUNED, process_count=3))
     draw = np.random.default_rng(1)
