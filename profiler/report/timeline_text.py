@@ -405,7 +405,8 @@ def _print_limits(diff: PhaseDiff, console: Console) -> None:
         table.add_row(f"  {letter}'s floor", Text("; ".join(parts) + (f": {owned}" if owned else "")))
     console.print(table)
     sources = dict.fromkeys(of.source for _, of in sides)
-    console.print(Text(f"  floors by what was {', '.join(sources)}", style="dim"))
+    words = "; what kernels reach of theirs is of their time under the profiler"
+    console.print(Text(f"  floors by what was {', '.join(sources)}{words}", style="dim"))
 
 
 def _change(value_ns: float) -> str:
