@@ -171,8 +171,8 @@ def _claim_table(report: StudyReport) -> Table:
     table = _table(title, "arm", ["difference, 95 %", "finds"], "verdict")
     for comparison in report.comparisons:
         for claim in comparison.claims:
-            unknown = claim.detectable is None or claim.detectable > UNKNOWN
-            found = "" if unknown else f"±{np.expm1(claim.detectable):.2%}"
+            effect = claim.detectable
+            found = "" if effect is None or effect > UNKNOWN else f"±{np.expm1(effect):.2%}"
             name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
             words = verdict(claim.verdict, claim.estimate, report.margin, "claims")
             table.add_row(name, interval(claim.estimate), found, Text(words))
