@@ -1,11 +1,15 @@
 """``tokprof open``: runs and traces in the offline Perfetto UI."""
 
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from tokprof.profiler.errors import visible
+
+LOOKS_S = 0.2  # how often it looks whether to end
 
 
 def open_(
@@ -27,9 +31,16 @@ def open_(
     import threading
     import webbrowser
 
+    from tokprof.profiler.measure.loop import on_interrupt
     from tokprof.profiler.report.perfetto import server_for
 
     served = threading.Event()
+    asked = False
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked  # no exception: one that is raised while garbage is collected would be dropped
+        asked = True
+
     with tempfile.TemporaryDirectory(prefix="tokprof-open-") as folder:
         shown = perfetto_trace(traces, Path(folder) / "trace.json.gz")
         server, address = server_for(shown, port=port, on_served=served.set)
@@ -37,15 +48,13 @@ def open_(
         thread.start()
         typer.echo(f"{visible(' and '.join(map(str, traces)))} in Perfetto: {address}  (Ctrl-C ends)")
         try:
-            if browser:
-                webbrowser.open(address)
-            if once:
-                served.wait()
-            else:
-                while True:
-                    threading.Event().wait(3600)
-        except KeyboardInterrupt:
-            typer.echo("")
+            with on_interrupt(end):
+                if browser:
+                    webbrowser.open(address)
+                while not asked and not (once and served.is_set()):
+                    time.sleep(LOOKS_S)
+            if asked:
+                typer.echo("")
         finally:
             server.shutdown()
             server.server_close()
