@@ -126,15 +126,7 @@ def profile_shapes(
             for left in (KINETO_FILE, SAMPLES_FILE):
                 (scratch / left).unlink(missing_ok=True)
 
-        session = _Profile(
-            request=request,
-            module="tokprof.profiler.measure.worker",
-            scratch=scratch,
-            report=report,
-            subject=request.model,
-            nvml_device=request.nvml_device,
-            keep=keep,
-        )
+        session = _session(request, scratch, report, keep)
         with on_interrupt(session.interrupt):
             try:
                 session.start()
@@ -151,18 +143,23 @@ def profile_shapes(
     return tuple(found)
 
 
+def _session(request: Request, scratch: Path, report: Report, keep: Callable[[str], None] | None = None) -> "_Profile":
+    return _Profile(
+        request=request,
+        module="tokprof.profiler.measure.worker",
+        scratch=scratch,
+        report=report,
+        subject=request.model,
+        nvml_device=request.nvml_device,
+        keep=keep,
+    )
+
+
 def _measure_once(request: Request, folder: Path, report: Report) -> Run:
     """Measure in one fresh process and write its run into an existing folder."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as name:
         scratch = Path(name)
-        session = _Profile(
-            request=request,
-            module="tokprof.profiler.measure.worker",
-            scratch=scratch,
-            report=report,
-            subject=request.model,
-            nvml_device=request.nvml_device,
-        )
+        session = _session(request, scratch, report)
         with on_interrupt(session.interrupt):
             try:
                 session.start()

@@ -1,7 +1,9 @@
 """The measured process of a study on a GPU that is not there: what it asks of the clock, and what it traces."""
 
 import gc
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,7 +17,10 @@ from tokprof.profiler.measure import study_worker
 from tokprof.profiler.measure.clocks import ClockReading, CudaClock, Instants
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.record import DecodeMode, Note
-from tokprof.profiler.studies import Arm, ArmRole, Exposure, FinishedBlock, Header, Plan, StudyItem, StudyLanguage
+from tokprof.profiler.studies import ArmRole, FinishedBlock, Header
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from study_makers import plan_of
 
 PROMPT, CONTENT = tuple(range(5, 25)), (30, 31, 32)
 
@@ -64,29 +69,11 @@ class FakeClock(CudaClock):
 
 
 def plan():
-    return Plan(
-        arms=(Arm(name="base", role=ArmRole.BASE, model="m"), Arm(name="tuned", role=ArmRole.TUNED, model="m")),
-        languages=(StudyLanguage(key="go", name="Go", exposure=Exposure.SEEN, evidence="made up"),),
-        items=tuple(
-            StudyItem(
-                language="go",
-                task=f"t{number}",
-                prompt="p",
-                content="c",
-                share=0.1,
-                prompt_lexeme_count=1,
-                content_lexeme_count=1,
-            )
-            for number in range(2)
-        ),
-        corpus="",
-        corpus_digest="",
-        lexer="",
-        process_count=2,
-        block_count=1,
-        margin=0.01,
-        seed=1,
-    )
+    """Return a plan of one language, so of one block a process."""
+    whole = plan_of(ArmRole.TUNED, process_count=2)
+    (language, *_) = whole.languages
+    items = tuple(item for item in whole.items if item.language == language.key)
+    return replace(whole, languages=(language,), items=items)
 
 
 @pytest.fixture
