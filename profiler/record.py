@@ -426,9 +426,6 @@ class Pass:
     repetition_count: int  # without warm-up
     start_ns: int
     end_ns: int
-    slowdown: float | None = None  # its time for one repetition over the clean pass's; None for the clean pass
-    prefill_slowdown: float | None = None
-    decode_slowdown: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

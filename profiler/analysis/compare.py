@@ -13,10 +13,10 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
+from tokprof.profiler.analysis.profiled import same_steps_ns, union_ns
 from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
 from tokprof.profiler.analysis.stats import variance_of_median
-from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
@@ -25,6 +25,7 @@ from tokprof.profiler.record import (
     LedgerLine,
     Note,
     NoteLevel,
+    PassKind,
     Phase,
     PhaseDiff,
     Run,
@@ -63,7 +64,6 @@ def compare(
     traces, the run by its first process.
     """
     sides = [[Recording(trace=side)] if isinstance(side, Trace) else list(side) for side in (a, b)]
-    traced: list[list[tuple[TypicalStep, ...]]] = []  # as the profiler saw them
     clean = all(recording.run is not None for side in sides for recording in side)
     names = [given or side[0].trace.source for given, side in zip((a_name, b_name), sides, strict=True)]
     notes: list[Note] = []
@@ -72,7 +72,6 @@ def compare(
         used = side if clean else side[:1]
         lines = [timeline(recording.trace, table) for recording in used]
         raw = [typical_steps(r.trace, line=line) for r, line in zip(used, lines, strict=True)]
-        traced.append(raw)
         runs = [recording.run for recording in side if recording.run is not None]
         steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
         found.append(steps)
@@ -92,7 +91,7 @@ def compare(
     pairs = _pairs(found[0], found[1], notes)
     phases = tuple(compare_steps(x, y) for x, y in pairs)
     if clean:
-        phases = tuple(_doubted(diff, _run_doubts(diff, sides, traced)) for diff in phases)
+        phases = tuple(_doubted(diff, _run_doubts(diff, sides)) for diff in phases)
     phases = tuple(with_residual_doubts(diff) for diff in phases)
     if clean and calibrations is not None:
         phases = tuple(_beside_floors(diff, sides, calibrations) for diff in phases)
@@ -126,23 +125,21 @@ def _unlike_work(a: Run | None, b: Run | None) -> tuple[str, ...]:
     return tuple(f"{word} {mine} → {other}" for word, mine, other in found if mine != other)
 
 
-def _run_doubts(
-    diff: PhaseDiff, sides: Sequence[Sequence[Recording]], traced: Sequence[Sequence[tuple[TypicalStep, ...]]]
-) -> list[str]:
+def _run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> list[str]:
     """Say what about the measurement of two runs takes the worth from their comparison."""
     doubts = []
-    for letter, side, raw, step in zip("AB", sides, traced, (diff.a, diff.b), strict=True):
+    for letter, side, step in zip("AB", sides, (diff.a, diff.b), strict=True):
         if step.phase is None:
             continue
-        counts = [marked_repetitions(recording.run, step.phase) for recording in side if recording.run is not None]
-        marked, total = (sum(values) for values in zip(*counts, strict=True))
+        runs = [recording.run for recording in side if recording.run is not None]
+        marked, total = (sum(c) for c in zip(*(marked_repetitions(run, step.phase) for run in runs), strict=True))
         if marked > MARKED_SHARE * total:
             which = "all" if marked == total else f"{marked} of"
             doubts.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
-        walls = [own.wall_ns for steps in raw for own in steps if own.phase is step.phase]
-        ratio = float(np.mean(walls)) / step.wall_ns if walls and step.wall_ns > 0 else 1.0
-        if not 1 / MUCH < ratio < MUCH:
-            doubts.append(f"{letter}'s profiled pass took ×{ratio:.2f} the clean pass's time")
+        both = [same_steps_ns(run.spans, PassKind.KERNELS, step.phase) for run in runs]
+        clean_ns, profiled_ns = (sum(known) for known in zip(*(ns for ns in both if ns is not None), strict=True))
+        if not 1 / MUCH < profiled_ns / clean_ns < MUCH:
+            doubts.append(f"{letter}'s profiled pass took ×{profiled_ns / clean_ns:.2f} the clean pass's time")
     return doubts
 
 

@@ -10,7 +10,7 @@ fits into the cache. So the kernels of a phase have floors that a fused step cou
 fits into the cache may together lie below the phase's, which reads all weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,6 @@ from tokprof.profiler.record import (
     Probe,
     Run,
     StepKernels,
-    codes_of,
 )
 
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
@@ -250,10 +249,12 @@ def phase_roofline(
     *,
     time_ms: float,
     busy_share: float | None = None,
+    category_ns: Mapping[str, float] | None = None,
     mean_sm_clock_mhz: float | None = None,
 ) -> PhaseRoofline | None:
     """Put a phase's measured time beside its floor.
 
+    ``busy_share`` of it some kernel ran, and ``category_ns`` tells how the kernels of each category share that time.
     ``None`` where the run does not hold the sizes of its model: an unknown family, or an older tokprof.
     """
     run = runs[0]
@@ -266,7 +267,7 @@ def phase_roofline(
     seconds = time_ms / 1e3
     floor_ms = floor.floor_s * 1e3
     owners: tuple[GapOwner, ...] = ()
-    shares = None if busy_share is None else _kernel_shares(runs, phase)
+    shares = None if busy_share is None else _kernel_shares(category_ns or {})
     if shares is not None and busy_share is not None:
         clock_loss_ms = 0.0
         if floor.bound == "compute" and ceiling.sm_clock_hz and mean_sm_clock_mhz:
@@ -355,16 +356,11 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
     ]
 
 
-def _kernel_shares(runs: Sequence[Run], phase: Phase) -> dict[str, float] | None:
-    """Return each owner's share of the time of a phase's kernels; ``None`` without any."""
+def _kernel_shares(category_ns: Mapping[str, float]) -> dict[str, float] | None:
+    """Return each owner's share of the time of kernels; ``None`` without any."""
     times = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
-    for run in runs:
-        if run.kernels is None:
-            continue
-        kernels: KernelEvents = run.kernels.select(run.kernels.phase == codes_of(phase))
-        sums = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories))
-        for category, time_ns in zip(kernels.categories, sums.tolist(), strict=True):
-            times[_KERNEL_OWNERS.get(category, _OTHER)] += time_ns
+    for category, time_ns in category_ns.items():
+        times[_KERNEL_OWNERS.get(category, _OTHER)] += time_ns
     total = sum(times.values())
     return {name: value / total for name, value in times.items()} if total else None
 

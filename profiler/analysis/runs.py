@@ -1,8 +1,8 @@
 """Typical steps of tokprof's own runs, at the speed of the clean pass.
 
 The profiled pass tells which kernels a step is made of and how they share its time; how long a step takes, the clean
-pass tells. On a GPU kernels keep their durations and the gaps take the rest; on a CPU the profiler stretches the
-operators themselves, so everything is scaled.
+pass tells. On a GPU kernels keep their durations; on a CPU the profiler stretches the operators themselves, so they are
+scaled as the step is. The gaps take the rest.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tokprof.profiler.analysis.profiled import busy_share, category_ns, profiled_phases, same_steps_ns
 from tokprof.profiler.analysis.roofline import ceiling_of, phase_roofline
-from tokprof.profiler.analysis.summary import kernel_busy_share, sm_clock_mhz
+from tokprof.profiler.analysis.summary import sm_clock_mhz
 from tokprof.profiler.record import (
     Array,
     Calibration,
@@ -47,17 +48,20 @@ def at_clean_times(
     """
     notes: list[Note] = []
     steps = []
+    on_cpu = runs[0].environment.device.kind != "cuda"
     for phase in dict.fromkeys(step.phase for own in found for step in own):
-        pairs = []
+        cleaned, walls = [], []
         for own, run in zip(found, runs, strict=True):
             step = next((s for s in own if s.phase is phase), None)
-            wall = clean_wall_ns(run, phase) if phase is not None else None
-            if step is not None and wall is not None:
-                clean = clean_step(step, wall, on_cpu=run.environment.device.kind == "cpu")
-                pairs.append((step, replace(clean, time_of=_time_of(run, step.title, phase))))
-        if pairs:
-            steps.append(pooled([after for _, after in pairs], notes))
-            notes.append(_scaling(phase, pairs, on_cpu=runs[0].environment.device.kind == "cpu"))
+            both = None if phase is None else same_steps_ns(run.spans, PassKind.KERNELS, phase)
+            if step is not None and both is not None:
+                clean_ns, profiled_ns = both
+                clean = clean_step(step, clean_ns, clean_ns / profiled_ns if on_cpu else 1.0)
+                cleaned.append(replace(clean, time_of=_time_of(run, step.title, phase)))
+                walls.append(both)
+        if cleaned:
+            steps.append(pooled(cleaned, notes))
+            notes.append(_scaling(phase, cleaned, walls, on_cpu=on_cpu))
         else:
             notes.append(
                 Note(
@@ -67,14 +71,6 @@ def at_clean_times(
                 )
             )
     return tuple(steps), tuple(notes)
-
-
-def clean_wall_ns(run: Run, phase: Phase) -> float | None:
-    """Return the clean pass's median time of the steps of a phase that the profiled pass has; ``None`` without them."""
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
-    same = clean.duration_ns[np.isin(clean.step, profiled.step)]
-    return float(np.median(same)) if len(same) else None
 
 
 def _time_of(run: Run, title: str, phase: Phase | None) -> str:
@@ -99,42 +95,32 @@ def marked_repetitions(run: Run, phase: Phase) -> tuple[int, int]:
     return len(np.unique(clean.repetition[(clean.mark & bits) != 0])), len(np.unique(clean.repetition))
 
 
-def clean_step(step: TypicalStep, wall_ns: float, *, on_cpu: bool) -> TypicalStep:
-    """Return the step as it would take ``wall_ns``.
+def clean_step(step: TypicalStep, wall_ns: float, kernel_scale: float) -> TypicalStep:
+    """Return the step as it would take ``wall_ns`` with its kernels' times multiplied by ``kernel_scale``.
 
-    On a CPU all times are scaled alike. On a GPU the gaps are, so that they fill what the kernels leave; where the
-    kernels alone take longer than ``wall_ns``, no gap remains and the rest stays a residual.
+    Its gaps are multiplied so that they fill what the kernels leave; where the kernels alone take longer than
+    ``wall_ns``, no gap remains and the rest stays a residual.
     """
     gaps_ns = step.wall_ns - step.busy_ns
-    if on_cpu:
-        kernel_factor = gap_factor = wall_ns / step.wall_ns if step.wall_ns > 0 else 1.0
-    else:
-        kernel_factor = 1.0
-        gap_factor = max(0.0, wall_ns - step.busy_ns) / gaps_ns if gaps_ns > 0 else 1.0
+    gap_scale = max(0.0, wall_ns - step.busy_ns * kernel_scale) / gaps_ns if gaps_ns > 0 else 1.0
     kernels = step.kernels
-    moved = kernels.start_ns * kernel_factor
-    if not on_cpu:
-        moved = kernels.start_ns - (1 - gap_factor) * np.cumsum(kernels.gap_ns)
-    samples, gap_samples = step.samples_ns, step.gap_samples_ns
-    scaled_samples = None if samples is None else samples * kernel_factor
-    scaled_gaps = None if gap_samples is None else gap_samples * gap_factor
-    walls = step.wall_samples_ns
+    samples, gap_samples, walls = step.samples_ns, step.gap_samples_ns, step.wall_samples_ns
     if walls is not None and gap_samples is not None:
-        walls = walls * kernel_factor + (gap_factor - kernel_factor) * gap_samples.sum(axis=1)
+        walls = walls * kernel_scale + (gap_scale - kernel_scale) * gap_samples.sum(axis=1)
     return replace(
         step,
         wall_ns=wall_ns,
-        busy_ns=step.busy_ns * kernel_factor,
-        overlap_ns=step.overlap_ns * kernel_factor,
-        kernel_scale=step.kernel_scale * kernel_factor,
+        busy_ns=step.busy_ns * kernel_scale,
+        overlap_ns=step.overlap_ns * kernel_scale,
+        kernel_scale=step.kernel_scale * kernel_scale,
         kernels=replace(
             kernels,
-            start_ns=moved,
-            duration_ns=kernels.duration_ns * kernel_factor,
-            gap_ns=kernels.gap_ns * gap_factor,
+            start_ns=kernels.start_ns * kernel_scale + (gap_scale - kernel_scale) * np.cumsum(kernels.gap_ns),
+            duration_ns=kernels.duration_ns * kernel_scale,
+            gap_ns=kernels.gap_ns * gap_scale,
         ),
-        samples_ns=scaled_samples,
-        gap_samples_ns=scaled_gaps,
+        samples_ns=None if samples is None else samples * kernel_scale,
+        gap_samples_ns=None if gap_samples is None else gap_samples * gap_scale,
         wall_samples_ns=walls,
     )
 
@@ -150,12 +136,14 @@ def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: 
     alike = replace(run, spans=table.select(~clean | np.isin(table.step, profiled.step)))
     steps = alike.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     count = int((steps.repetition == steps.repetition[:1]).sum())  # of one repetition: what a roofline is of
+    seen = profiled_phases(runs, phase)
     line = phase_roofline(
         [alike, *runs[1:]],
         phase,
         ceiling_of(calibration),
         time_ms=count * wall_ns / 1e6,
-        busy_share=kernel_busy_share(runs, phase)[0],
+        busy_share=busy_share(seen)[0],
+        category_ns=category_ns(seen),
         mean_sm_clock_mhz=sm_clock_mhz(runs, phase),
     )
     if line is None:
@@ -226,25 +214,22 @@ def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
     )
 
 
-def _scaling(phase: Phase | None, pairs: Sequence[tuple[TypicalStep, TypicalStep]], *, on_cpu: bool) -> Note:
-    """Say how far the clean pass's times are from those of the profiled one, and what was scaled."""
-    raw = float(np.mean([before.wall_ns for before, _ in pairs]))
-    wall = float(np.mean([after.wall_ns for _, after in pairs]))
-    if on_cpu:
-        how = f"its operators and gaps are scaled by {wall / raw:.3f}"
-    else:
-        gaps = sum(before.wall_ns - before.busy_ns for before, _ in pairs)
-        left = sum(after.wall_ns - after.busy_ns for _, after in pairs)
-        how = (
-            f"its kernels keep their durations, its gaps are scaled by {max(0.0, left) / gaps:.3f}"
-            if gaps
-            else ("its kernels keep their durations, and it has no gaps")
-        )
-        if left < 0:
-            how += f"; its kernels took {-left / len(pairs) / 1e6:.3f} ms longer than the clean step, which is residual"
+def _scaling(
+    phase: Phase | None, steps: Sequence[TypicalStep], walls: Sequence[tuple[float, float]], *, on_cpu: bool
+) -> Note:
+    """Say how far the clean pass's times are from those of the profiled one, and what was scaled.
+
+    ``walls`` are the median times of the steps of each process in both passes.
+    """
+    wall, profiled = (float(np.mean(side)) for side in zip(*walls, strict=True))
+    over = [step.busy_ns - step.wall_ns for step in steps]
+    how = f"its operators are scaled by {wall / profiled:.3f}" if on_cpu else "its kernels keep their durations"
+    how += ", its gaps take the rest"
+    if sum(over) > 0:
+        how += f"; its kernels took {sum(over) / len(over) / 1e6:.3f} ms longer than the clean step, which is residual"
     return Note(
         code="clean-times",
-        message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {raw / 1e6:.3f} ms under the profiler "
-        f"(×{raw / wall:.2f}); {how}",
-        level=NoteLevel.INFO if 1 / MUCH < raw / wall < MUCH else NoteLevel.WARNING,
+        message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {profiled / 1e6:.3f} ms under the profiler "
+        f"(×{profiled / wall:.2f}); {how}",
+        level=NoteLevel.INFO if 1 / MUCH < profiled / wall < MUCH else NoteLevel.WARNING,
     )

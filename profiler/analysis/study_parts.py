@@ -626,4 +626,4 @@ def _clean_step(
         return None
     context = float(np.mean(samples.prompt_token_count[chosen] + (counts + 1) / 2))
     busy = BusyStep(busy_s=step.busy_ns / 1e9, context=context)
-    return clean_step(step, wall_ns, on_cpu=_on_cpu(study)), busy
+    return clean_step(step, wall_ns, wall_ns / step.wall_ns if _on_cpu(study) and step.wall_ns > 0 else 1.0), busy

@@ -11,6 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.models.devices import Ceiling
+from tokprof.profiler.analysis.profiled import (
+    ProfiledPhase,
+    busy_share,
+    category_ns,
+    profiled_phases,
+    same_steps_ns,
+)
 from tokprof.profiler.analysis.roofline import (
     PhaseRoofline,
     below_floor,
@@ -113,10 +120,9 @@ class PhaseSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slowdown:
-    """How much slower a pass was than the clean one."""
+    """How much longer a step took in a pass than in the clean one: medians over the steps that both have."""
 
     pass_kind: PassKind
-    total: float | None
     prefill: float | None
     decode: float | None
 
@@ -187,7 +193,7 @@ def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration
         slowdowns=_slowdowns(runs),
         python_share=python_share,
         frames=frames,
-        notes=(*_distinct_notes(runs), *limit_notes),
+        notes=(*_distinct_notes(runs), *_unlike_steps(runs), *limit_notes),
         ceiling=ceiling,
     )
 
@@ -201,16 +207,18 @@ def _beside_ceilings(
         advice = "run `tokprof calibrate` on it once, then `tokprof show` this run again"
         return phases, None, [Note(code="not-calibrated", message=words, advice=advice, level=NoteLevel.INFO)]
     ceiling = ceiling_of(calibration)
+    profiled = {phase.phase: profiled_phases(runs, phase.phase) for phase in phases}
     placed = tuple(
         replace(
             phase,
-            kernels=heaviest_kernels(runs, phase.phase, ceiling=ceiling),
+            kernels=heaviest_kernels(profiled[phase.phase], ceiling=ceiling),
             roofline=phase_roofline(
                 runs,
                 phase.phase,
                 ceiling,
                 time_ms=phase.time_ms.value,
                 busy_share=phase.kernel_busy_share,
+                category_ns=category_ns(profiled[phase.phase]),
                 mean_sm_clock_mhz=sm_clock_mhz(runs, phase.phase),
             ),
         )
@@ -255,7 +263,8 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
     bytes_ = [_per_repetition(table, table.byte_count) for table in tables if table.byte_count is not None]
     decode = phase is Phase.DECODE
     energy, error, reason = _energy(runs, phase)
-    busy, basis = kernel_busy_share(runs, phase)
+    profiled = profiled_phases(runs, phase)
+    busy, basis = busy_share(profiled)
     start_mhz, end_mhz = own_clock_mhz(runs, phase)
     quantiles = np.percentile(steps, [50, 95, 99]).tolist() if decode else [None] * 3
     return PhaseSummary(
@@ -279,7 +288,7 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
         kernel_busy_share=busy,
         gap_share=None if busy is None else 1.0 - busy,
         share_basis=basis,
-        kernels=heaviest_kernels(runs, phase),
+        kernels=heaviest_kernels(profiled),
         start_sm_clock_mhz=start_mhz,
         end_sm_clock_mhz=end_mhz,
     )
@@ -292,112 +301,46 @@ def phase_times_ms(spans: Spans, phase: Phase) -> Array:
     return (table.end_ns[ends] - table.start_ns[starts]) / 1e6
 
 
-def kernel_busy_share(runs: Sequence[Run], phase: Phase) -> tuple[float | None, str]:
-    """Return the share of a phase in which at least one kernel ran, and the time that share refers to.
-
-    On a GPU, kernels keep their durations under the profiler but the gaps grow, so the kernels' time is taken from the
-    profiled pass and the phase's time from the clean one. On a CPU the profiler stretches the operators themselves, so
-    both come from the profiled pass.
-    """
-    busy_ns = wall_ns = 0
-    cuda = runs[0].environment.device.kind == "cuda"
-    for run in runs:
-        if run.kernels is None:
-            continue
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-        kernels = _kernels_of(run.kernels, profiled)
-        if not len(profiled) or not len(kernels):
-            continue
-        span_ns = matching_clean_ns(run.spans, profiled) if cuda else float(profiled.duration_ns.sum())
-        if not span_ns > 0:  # NaN: a step that the clean pass lacks
-            continue
-        busy_ns += union_ns(kernels.start_ns, kernels.end_ns)
-        wall_ns += int(span_ns)
-    if wall_ns == 0:
-        return None, ""
-    return min(1.0, busy_ns / wall_ns), "clean pass" if cuda else "profiled pass"
-
-
-def matching_clean_ns(spans: Spans, other: Spans) -> float:
-    """Return the clean time of the same phase and steps as the spans of another pass, in nanoseconds."""
-    clean = spans.of(pass_kind=PassKind.CLEAN, counted=True)
-    total = 0.0
-    for phase in np.unique(other.phase):
-        same = clean.select(clean.phase == phase)
-        if not len(same):
-            continue
-        steps = other.step[other.phase == phase]
-        by_step = {int(s): float(np.median(same.duration_ns[same.step == s])) for s in np.unique(same.step)}
-        total += sum(by_step.get(int(step), float("nan")) for step in steps)
-    return total
-
-
 def heaviest_kernels(
-    runs: Sequence[Run], phase: Phase, count: int = TOP_COUNT, *, ceiling: Ceiling | None = None
+    profiled: Sequence[ProfiledPhase], count: int = TOP_COUNT, *, ceiling: Ceiling | None = None
 ) -> tuple[KernelShare, ...]:
-    """Return the kernels that took the most time in the profiled pass of a phase, beside their floors by ``ceiling``.
+    """Return the kernels that take the most time of a phase's typical step, beside their floors by ``ceiling``.
 
     Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back. What
-    of their floors they reach is told of the times as measured.
+    of their floors they reach is told of the times as measured. Of several processes they are means.
     """
-    scale = _clean_scale(runs, phase)
     time_ns: Counter[str] = Counter()
     launches: Counter[str] = Counter()
+    clean_us: dict[str, list[float | None]] = {}
     limits: dict[str, Array] = {}
     category: dict[str, str] = {}
-    span_count = 0
-    for run in runs:
-        if run.kernels is None:
-            continue
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-        kernels = _kernels_of(run.kernels, profiled)
-        span_count += len(profiled)
+    for one in profiled:
+        kernels = one.kernels
         sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
         counts = np.bincount(kernels.name, minlength=len(kernels.names))
-        if ceiling is not None:
-            floors = kernel_floors(kernels, ceiling)
-            sums_of = floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
-            for code in np.flatnonzero(counts):
-                name = kernels.names[code]
-                limits[name] = limits.get(name, 0.0) + sums_of[:, code]
+        floors = None if ceiling is None else kernel_floors(kernels, ceiling)
+        of_names = None if floors is None else floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
         for code in np.flatnonzero(counts):
             name = kernels.names[code]
             time_ns[name] += int(sums[code])
             launches[name] += int(counts[code])
+            scale = one.kernel_scale
+            clean_us.setdefault(name, []).append(None if scale is None else scale * float(sums[code]) / 1e3)
+            if of_names is not None:
+                limits[name] = limits.get(name, 0.0) + of_names[:, code]
         category.update(_categories(kernels))
     total = sum(time_ns.values())
-    if not total or not span_count:
-        return ()
     return tuple(
         KernelShare(
             name=name,
             category=category.get(name, ""),
             share=value / total,
-            count_per_span=launches[name] / span_count,
-            time_us_per_span=None if scale is None else scale * value / span_count / 1e3,
-            limit=kernel_limit(limits[name], span_count) if name in limits else None,
+            count_per_span=launches[name] / len(profiled),
+            time_us_per_span=None if None in clean_us[name] else sum(t or 0.0 for t in clean_us[name]) / len(profiled),
+            limit=kernel_limit(limits[name], len(profiled)) if name in limits else None,
         )
         for name, value in time_ns.most_common(count)
     )
-
-
-def _kernels_of(kernels: KernelEvents, spans: Spans) -> KernelEvents:
-    """Return the kernels of the given steps alone: those of a step that does not count do not count either."""
-    # Repetitions and steps are 32-bit, so one integer holds both.
-    wanted, own = (table.repetition.astype(np.int64) << 32 | table.step for table in (spans, kernels))
-    return kernels.select(np.isin(own, wanted))
-
-
-def _clean_scale(runs: Sequence[Run], phase: Phase) -> float | None:
-    """Return clean over profiled time of the same steps; 1 on a GPU, where kernels keep their durations."""
-    if runs[0].environment.device.kind == "cuda":
-        return 1.0
-    clean_ns = profiled_ns = 0.0
-    for run in runs:
-        profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-        clean_ns += matching_clean_ns(run.spans, profiled)
-        profiled_ns += float(profiled.duration_ns.sum())
-    return clean_ns / profiled_ns if profiled_ns and clean_ns > 0 else None
 
 
 def host_frames(runs: Sequence[Run], count: int = TOP_COUNT) -> tuple[float | None, tuple[FrameShare, ...]]:
@@ -417,18 +360,6 @@ def host_frames(runs: Sequence[Run], count: int = TOP_COUNT) -> tuple[float | No
         return None, ()
     frames = tuple(FrameShare(function=name, share=value / total) for name, value in weights.most_common(count))
     return (min(1.0, total / window) if window else None), frames
-
-
-def union_ns(start_ns: Array, end_ns: Array) -> int:
-    """Return the total length of the union of intervals, in nanoseconds; overlaps count once."""
-    if not len(start_ns):
-        return 0
-    order = np.argsort(start_ns, kind="stable")
-    starts, reach = start_ns[order], np.maximum.accumulate(end_ns[order])
-    fresh = np.concatenate([[True], starts[1:] > reach[:-1]])
-    firsts = np.flatnonzero(fresh)
-    lasts = np.concatenate([firsts[1:] - 1, [len(starts) - 1]])
-    return int((reach[lasts] - starts[firsts]).sum())
 
 
 # ----------------------------------------------------------------------------------------------------------- details
@@ -582,23 +513,30 @@ def _leaf_functions(stacks: InterpreterStacks) -> dict[str, int]:
 
 def _slowdowns(runs: Sequence[Run]) -> tuple[Slowdown, ...]:
     result = []
-    for kind in PassKind:
-        passes = [p for run in runs for p in run.passes if p.kind is kind and kind is not PassKind.CLEAN]
-        if passes:
-            result.append(
-                Slowdown(
-                    pass_kind=kind,
-                    total=_mean([p.slowdown for p in passes]),
-                    prefill=_mean([p.prefill_slowdown for p in passes]),
-                    decode=_mean([p.decode_slowdown for p in passes]),
-                )
-            )
+    for kind in (PassKind.KERNELS, PassKind.STACKS):
+        ratios = {}
+        for phase in Phase:
+            both = [same_steps_ns(run.spans, kind, phase) for run in runs]
+            known = [ns for ns in both if ns is not None]
+            clean, other = (sum(ns[side] for ns in known) for side in (0, 1))
+            ratios[phase] = other / clean if clean else None
+        if any(ratio is not None for ratio in ratios.values()):
+            result.append(Slowdown(pass_kind=kind, prefill=ratios[Phase.PREFILL], decode=ratios[Phase.DECODE]))
     return tuple(result)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _unlike_steps(runs: Sequence[Run]) -> list[Note]:
+    """Say of how many profiled steps the kernels are, where not all ran the same ones."""
+    notes = []
+    for phase in Phase:
+        profiled = profiled_phases(runs, phase)
+        alike, count = (sum(getattr(one, key) for one in profiled) for key in ("alike_step_count", "step_count"))
+        if alike < count:
+            words = (
+                f"kernels of {phase}: of the {alike} of {count} profiled steps that ran the same ones in the same order"
+            )
+            notes.append(Note(code="unlike-steps", message=words, level=NoteLevel.INFO))
+    return notes
 
 
 def _distinct_notes(runs: Sequence[Run]) -> tuple[Note, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokprof.models.devices import Ceiling
+from tokprof.profiler.analysis.profiled import union_ns
 from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import at_clean_times
-from tokprof.profiler.analysis.summary import union_ns
 from tokprof.profiler.errors import visible
 from tokprof.profiler.record import (
     Array,

@@ -1,4 +1,4 @@
-"""From raw samples and instruments to one run: marks, slowdowns, kernels, energy, and everything on one clock.
+"""From raw samples and instruments to one run: marks, kernels, energy, and everything on one clock.
 
 The measured process leaves spans and a Kineto trace; the supervisor adds what it saw from outside. This joins them and
 writes the run folder.
@@ -23,7 +23,6 @@ from tokprof.profiler.record import (
     Note,
     NoteLevel,
     Outcome,
-    Pass,
     PassKind,
     Phase,
     PowerSamples,
@@ -78,7 +77,6 @@ def assemble(request: Request, scratch: Path, folder: Path, seen: Observations) 
         raw,
         command=request.command,
         spans=spans,
-        passes=tuple(_with_slowdown(p, spans) for p in raw.passes),
         power=power,
         host=host,
         kernels=kernels,
@@ -113,25 +111,6 @@ def _repetitions(spans: Spans) -> tuple[Array, Array, Array]:
     first_rows = np.flatnonzero(np.concatenate([[True], np.diff(key) != 0]))
     last_rows = np.append(first_rows[1:], len(spans)) - 1
     return spans.host_start_ns[first_rows], spans.end_ns[last_rows], first_rows
-
-
-def _with_slowdown(made: Pass, spans: Spans) -> Pass:
-    """Compare the steps of a pass with the same steps of the clean one."""
-    from tokprof.profiler.analysis.summary import matching_clean_ns
-
-    if made.kind in (PassKind.CLEAN, PassKind.ENERGY):
-        return made
-    inside = (spans.host_start_ns >= made.start_ns) & (spans.host_end_ns <= made.end_ns)
-    own = spans.select(inside).of(pass_kind=made.kind, counted=True)
-    ratios: dict[Phase | None, float | None] = {}
-    for phase in (None, *Phase):
-        rows = own.of(phase=phase) if phase is not None else own
-        clean_ns = matching_clean_ns(spans, rows)
-        taken_ns = float(rows.duration_ns.sum())
-        ratios[phase] = taken_ns / clean_ns if clean_ns > 0 else None  # NaN (a step the clean pass lacks) is not > 0
-    return replace(
-        made, slowdown=ratios[None], prefill_slowdown=ratios[Phase.PREFILL], decode_slowdown=ratios[Phase.DECODE]
-    )
 
 
 def _kernels(path: Path, spans: Spans) -> tuple[Trace, KernelEvents, ClockAlignment | None, list[Note]]:

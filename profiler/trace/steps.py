@@ -1,5 +1,6 @@
 """Steps of a timeline: which device work belongs to which prefill or decode step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -264,17 +265,9 @@ def _typical(
     trace: Trace, line: Timeline, phase: Phase | None, rows: dict[int, Array], rows_of: dict[int, Array]
 ) -> TypicalStep:
     work = line.work
-    groups: dict[bytes, list[int]] = {}
-    by_stream: dict[int, Array] = {}  # the place in time of each kernel, in the order of streams
-    for number, members in rows.items():
-        order = np.argsort(work.stream[members], kind="stable")
-        by_stream[number] = order
-        key = work.stream[members[order]].tobytes() + work.name[members[order]].tobytes()
-        groups.setdefault(key, []).append(number)
     begun = {number: _begin(line, number, rows_of) for number in rows}
     walls = {number: int(work.end_ns[members].max()) - begun[number][0] for number, members in rows.items()}
-    middle = float(np.median(list(walls.values())))
-    group = max(groups.values(), key=lambda g: (len(g), -abs(float(np.median([walls[n] for n in g])) - middle)))
+    group, by_stream = alike_steps(rows, work.stream, work.name, walls)
 
     matrix = np.stack([rows[number] for number in group])  # (steps, kernels), each in its own order of time
     begin = np.array([begun[number][0] for number in group])[:, None]
@@ -340,6 +333,26 @@ def _typical(
         gap_samples_ns=gap if several else None,
         wall_samples_ns=wall if several else None,
     )
+
+
+def alike_steps(
+    rows: Mapping[int, Array], stream: Array, name: Array, wall_ns: Mapping[int, float]
+) -> tuple[list[int], dict[int, Array]]:
+    """Return the largest group of steps in which every stream ran the same kernels in its order.
+
+    Of equally large ones it is that whose median of ``wall_ns`` is the nearest to that of all. ``rows`` holds each
+    step's rows in the order of time; returned with the group is, for each step, their places in the order of streams.
+    """
+    groups: dict[bytes, list[int]] = {}
+    places: dict[int, Array] = {}
+    for number, members in rows.items():
+        places[number] = np.argsort(stream[members], kind="stable")
+        ordered = members[places[number]]
+        groups.setdefault(stream[ordered].tobytes() + name[ordered].tobytes(), []).append(number)
+    middle = float(np.median([wall_ns[number] for number in rows]))
+    return max(
+        groups.values(), key=lambda g: (len(g), -abs(float(np.median([wall_ns[n] for n in g])) - middle))
+    ), places
 
 
 def _begin(line: Timeline, number: int, rows_of: dict[int, Array]) -> tuple[int, int]:

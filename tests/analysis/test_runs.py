@@ -12,8 +12,9 @@ from rich.console import Console
 from tokprof.models.cost import shape_of, step_cost
 from tokprof.models.zoo import entry
 from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
+from tokprof.profiler.analysis.profiled import same_steps_ns
 from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
-from tokprof.profiler.analysis.runs import Recording, clean_step, clean_wall_ns
+from tokprof.profiler.analysis.runs import Recording, clean_step
 from tokprof.profiler.analysis.timeline import analyze
 from tokprof.profiler.record import (
     Calibration,
@@ -107,13 +108,14 @@ def trace_of(tmp_path, *, kernels=KERNELS, steps=3, cat="kernel", jitter=0.0):
 
 def test_the_clean_time_is_that_of_the_steps_that_were_profiled():
     run = run_of(lambda step: 50.0 + step)  # later steps have more context
-    assert clean_wall_ns(run, Phase.DECODE) == 52 * US
-    assert clean_wall_ns(run, Phase.PREFILL) is None
+    assert same_steps_ns(run.spans, PassKind.KERNELS, Phase.DECODE) == (52 * US, 100 * US)
+    assert same_steps_ns(run.spans, PassKind.KERNELS, Phase.PREFILL) is None
+    assert same_steps_ns(run.spans, PassKind.STACKS, Phase.DECODE) is None
 
 
 def test_on_a_gpu_kernels_keep_their_length_and_gaps_take_the_rest(tmp_path):
     (step,) = typical_steps(trace_of(tmp_path))
-    clean = clean_step(step, 80.0 * US, on_cpu=False)
+    clean = clean_step(step, 80.0 * US, 1.0)
     assert step.wall_ns == 100 * US
     assert (clean.kernels.duration_ns == step.kernels.duration_ns).all()
     assert clean.kernels.gap_ns.sum() == pytest.approx(20 * US)
@@ -127,24 +129,34 @@ def test_on_a_gpu_kernels_keep_their_length_and_gaps_take_the_rest(tmp_path):
 
 def test_kernels_longer_than_the_clean_step_leave_a_residual_not_a_negative_gap(tmp_path):
     (step,) = typical_steps(trace_of(tmp_path))
-    clean = clean_step(step, 50.0 * US, on_cpu=False)
+    clean = clean_step(step, 50.0 * US, 1.0)
     assert (clean.kernels.gap_ns == 0).all()
     assert clean.wall_ns == 50 * US
 
 
 def test_on_a_cpu_everything_is_scaled_alike(tmp_path):
     (step,) = typical_steps(trace_of(tmp_path))
-    clean = clean_step(step, 80.0 * US, on_cpu=True)
+    clean = clean_step(step, 80.0 * US, 0.8)
     for column in ("start_ns", "duration_ns", "gap_ns"):
         assert getattr(clean.kernels, column) == pytest.approx(0.8 * getattr(step.kernels, column))
     assert clean.wall_samples_ns == pytest.approx(0.8 * step.wall_samples_ns)
 
 
+def test_gaps_fill_what_scaled_kernels_leave(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path))
+    clean = clean_step(step, 80.0 * US, 0.9)  # 60 us of kernels become 54
+    assert clean.kernels.gap_ns.sum() == pytest.approx(26 * US)
+    ends = clean.kernels.start_ns + clean.kernels.duration_ns
+    assert clean.kernels.start_ns[1:] - ends[:-1] == pytest.approx(clean.kernels.gap_ns[1:])
+    assert ends[-1] == pytest.approx(80 * US)
+
+
 def sides(tmp_path, a_us, b_us, *, device="cuda", kernels_b=KERNELS):
     a, b = trace_of(tmp_path, jitter=0.5), trace_of(tmp_path, kernels=kernels_b, jitter=0.5)
+    profiled_b_us = sum(duration + gap for _, duration, gap in kernels_b)
     return (
         [Recording(trace=a, run=run_of(us, device=device)) for us in a_us],
-        [Recording(trace=b, run=run_of(us, device=device)) for us in b_us],
+        [Recording(trace=b, run=run_of(us, device=device, profiled_us=profiled_b_us)) for us in b_us],
     )
 
 
@@ -169,7 +181,7 @@ def test_two_runs_differ_by_their_clean_times_exactly(tmp_path, device):
     assert len(said) == 2
     assert "80.000" not in said[0].message
     assert "0.080 ms in the clean pass" in said[0].message
-    assert "scaled by" in said[0].message
+    assert ("scaled by 0.800" if device == "cpu" else "keep their durations") in said[0].message
     assert codes(diff) == {"clean-times", "unit-step"}
 
 

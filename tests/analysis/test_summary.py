@@ -5,15 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tokprof.profiler.analysis.summary import (
-    heaviest_kernels,
-    kernel_busy_share,
-    matching_clean_ns,
-    sm_clock_mhz,
-    summarize,
-    summarize_phase,
-    union_ns,
-)
+from tokprof.profiler.analysis.profiled import busy_share, profiled_phases, same_steps_ns, union_ns
+from tokprof.profiler.analysis.summary import heaviest_kernels, sm_clock_mhz, summarize, summarize_phase
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
     Cell,
@@ -190,7 +183,7 @@ def test_overlapping_kernels_are_busy_once_and_gaps_never_come_from_the_profiler
     profiled = spans_of(1, prefill_ms=15, step_ms=3, kind=2, start_ns=10**12)  # half as slow again
     run = run_of(Spans.concatenate([clean, profiled]), device=device, kernels=kernels_in(profiled))
     for phase in Phase:
-        busy, told = kernel_busy_share([run], phase)
+        busy, told = busy_share(profiled_phases([run], phase))
         assert told == basis
         assert busy == pytest.approx(share)
         assert summarize_phase([run], phase).gap_share == pytest.approx(1 - share)
@@ -199,7 +192,7 @@ def test_overlapping_kernels_are_busy_once_and_gaps_never_come_from_the_profiler
 def test_the_heaviest_kernels_are_per_step():
     profiled = spans_of(2, kind=2)
     run = run_of(Spans.concatenate([spans_of(1), profiled]), kernels=kernels_in(profiled))
-    first, second = heaviest_kernels([run], Phase.DECODE)
+    first, second = heaviest_kernels(profiled_phases([run], Phase.DECODE))
     assert (first.name, first.category, first.count_per_span) == ("gemm_kernel", "gemm", 1.0)
     assert first.time_us_per_span == pytest.approx(1000.0)
     assert first.share == pytest.approx(2 / 3)
@@ -213,16 +206,50 @@ def test_kernels_of_steps_after_the_end_do_not_count(device):
 
     clean, profiled = ended(spans_of(2)), spans_of(2, kind=2, start_ns=10**12)
     run = run_of(Spans.concatenate([clean, ended(profiled)]), device=device, kernels=kernels_in(profiled))
-    assert kernel_busy_share([run], Phase.DECODE)[0] == pytest.approx(0.5)
-    first = heaviest_kernels([run], Phase.DECODE)[0]
+    assert busy_share(profiled_phases([run], Phase.DECODE))[0] == pytest.approx(0.5)
+    first = heaviest_kernels(profiled_phases([run], Phase.DECODE))[0]
     assert (first.count_per_span, first.time_us_per_span) == (1.0, pytest.approx(1000.0))
 
 
 def test_slowdown_compares_the_same_steps():
-    short = spans_of(1, steps=2, kind=2)
-    assert matching_clean_ns(spans_of(3, steps=4), short) == pytest.approx(short.duration_ns.sum())
-    longer = spans_of(1, steps=6, kind=2)
-    assert np.isnan(matching_clean_ns(spans_of(3, steps=4), longer))  # steps that the clean pass never ran
+    clean = spans_of(3, steps=4)
+    clean = replace(clean, host_end_ns=clean.host_end_ns + clean.step * MS)  # later steps take longer
+    short = spans_of(1, step_ms=6.0, steps=2, kind=2)
+    assert same_steps_ns(Spans.concatenate([clean, short]), PassKind.KERNELS, Phase.DECODE) == (3.5 * MS, 6 * MS)
+    longer = spans_of(1, step_ms=9.0, steps=6, kind=2)  # two of them are steps that the clean pass never ran
+    longer = replace(longer, host_end_ns=longer.host_end_ns + np.where(longer.step > 4, 50 * MS, 0))
+    assert same_steps_ns(Spans.concatenate([clean, longer]), PassKind.KERNELS, Phase.DECODE) == (4.5 * MS, 9 * MS)
+    (slowdown,) = summarize([run_of(Spans.concatenate([clean, short]))], fingerprint="f").slowdowns
+    assert (slowdown.pass_kind, slowdown.prefill) == (PassKind.KERNELS, 1.0)
+    assert slowdown.decode == pytest.approx(6 / 3.5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_step_that_was_disturbed_while_profiled_counts_no_more_than_another(device):
+    profiled = spans_of(3, kind=2, start_ns=10**12)
+    kernels = kernels_in(profiled)
+    quiet = run_of(Spans.concatenate([spans_of(3), profiled]), device=device, kernels=kernels)
+    slow = profiled.repetition == 1
+    late = replace(profiled, host_end_ns=profiled.host_end_ns + np.where(slow, 100 * MS, 0))
+    busy = replace(kernels, duration_ns=np.where(kernels.repetition == 1, 50, 1) * kernels.duration_ns)
+    disturbed = run_of(Spans.concatenate([spans_of(3), late]), device=device, kernels=busy)
+    quiet, disturbed = (summarize([run], fingerprint="f") for run in (quiet, disturbed))
+    assert disturbed.slowdowns == quiet.slowdowns
+    assert [p.kernel_busy_share for p in disturbed.phases] == [p.kernel_busy_share for p in quiet.phases]
+    assert [p.kernels for p in disturbed.phases] == [p.kernels for p in quiet.phases]
+
+
+def test_kernels_are_those_of_the_steps_that_most_have_in_common_and_a_note_says_of_how_many():
+    profiled = spans_of(3, kind=2, start_ns=10**12)
+    kernels = kernels_in(profiled, names=("gemm_kernel", "copy", "rare"))
+    odd = (kernels.repetition == 1) & (kernels.step == 2) & (kernels.name == 1)
+    run = run_of(
+        Spans.concatenate([spans_of(3), profiled]), kernels=replace(kernels, name=np.where(odd, 2, kernels.name))
+    )
+    summary = summarize([run], fingerprint="f")
+    assert [k.name for k in summary.phases[1].kernels] == ["gemm_kernel", "copy"]
+    (note,) = [n for n in summary.notes if n.code == "unlike-steps"]
+    assert "kernels of decode: of the 11 of 12 profiled steps" in note.message
 
 
 def test_energy_is_per_token_with_its_error_or_has_a_reason():

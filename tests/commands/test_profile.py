@@ -54,14 +54,22 @@ def test_a_run_holds_every_sample_and_every_pass(tiny_run):
     assert any(note.code == "nvml-absent" for note in run.notes)
 
 
-def test_the_passes_state_their_slowdown_and_the_clean_one_none(tiny_run):
-    run = load_run(tiny_run[0])
-    by_kind = {p.kind: p for p in run.passes}
-    assert by_kind[PassKind.CLEAN].slowdown is None
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=Phase.DECODE, counted=True)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)
-    same_steps_ns = sum(float(np.median(clean.duration_ns[clean.step == step])) for step in profiled.step)
-    assert by_kind[PassKind.KERNELS].decode_slowdown == pytest.approx(profiled.duration_ns.sum() / same_steps_ns)
+def test_every_report_of_a_run_gives_the_same_shares_and_ratios(in_process, tiny_run):
+    folder = tiny_run[0]
+    shown = json.loads(in_process("show", folder, "--json").stdout)
+    analysis = json.loads(in_process("analyze", folder, "--json").stdout)
+    ratios = shown["slowdowns"][0]
+    assert ratios["pass_kind"] == "kernels"
+    compared = json.loads(in_process("compare", folder, folder, "--json", "--no-page").stdout)
+    for phase, step, pair in zip(shown["phases"], analysis["steps"], compared["phases"], strict=True):
+        assert phase["phase"] == step["phase"] == pair["phase"]
+        assert step["busy_ms"] / step["wall_ms"] == pytest.approx(phase["kernel_busy_share"], rel=1e-3)
+        assert pair["a_wall_ns"] / 1e6 == pytest.approx(step["wall_ms"])
+        ratio = f"(×{ratios[phase['phase']]:.2f})"
+        assert any(ratio in note["message"] for note in analysis["notes"] if note["code"] == "clean-times")
+        times = dict(step["category_ms"])
+        product_us = {kernel["name"]: kernel["time_us_per_span"] for kernel in phase["kernels"]}["aten::mm"]
+        assert product_us / 1e3 == pytest.approx(times["gemm"], rel=1e-3)
 
 
 def test_the_profiler_is_exported_after_the_last_clean_repetition(tiny_run):

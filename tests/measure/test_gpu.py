@@ -7,7 +7,7 @@ pytest.importorskip("transformers")
 
 from tokprof.models.engine import TransformersEngine  # noqa: E402
 from tokprof.models.loading import ModelSpec, load  # noqa: E402
-from tokprof.profiler.analysis.summary import union_ns  # noqa: E402
+from tokprof.profiler.analysis.profiled import union_ns  # noqa: E402
 from tokprof.profiler.measure.request import Request  # noqa: E402
 from tokprof.profiler.measure.stopping import StopLimits  # noqa: E402
 from tokprof.profiler.measure.supervisor import profile  # noqa: E402

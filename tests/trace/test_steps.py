@@ -236,7 +236,7 @@ def test_a_prefill_of_ours_begins_at_its_call_and_its_latency_is_the_first_kerne
     assert step.wall_ns == (1233 - begin) * 1000
     assert step.kernels.gap_ns.tolist() == [(1201 - begin) * 1000, 1000, 1000]
     assert gap_of(step, 0)[1] == "host launch late"
-    clean = clean_step(step, step.wall_ns, on_cpu=False)
+    clean = clean_step(step, step.wall_ns, 1.0)
     assert clean.kernels.gap_ns.tolist() == step.kernels.gap_ns.tolist()
 
 
