@@ -102,7 +102,8 @@ def _facts(
     for phase, new, old in (("prefill", context, 0), ("decode", 1, context)):
         step = step_cost(shape, batch_size=batch, token_count=new, context_token_count=old, dtype=dtype)
         floor = floor_of([step], ceiling, dtype)
-        alone = [floor_of([[one]], memory, dtype) for one in step]
+        in_cache = floor.byte_count <= ceiling.cache_bytes
+        alone = [floor_of([[one]], ceiling if in_cache else memory, dtype) for one in step]
         whole = floor.flop_count if floor.bound == "compute" else floor.byte_count
         phases[phase] = {
             "floor_s": floor.floor_s,
@@ -113,6 +114,7 @@ def _facts(
             "flop_count": floor.flop_count,
             "weight_bytes": sum(one.weight_bytes for one in step),
             "cache_bytes": sum(one.cache_bytes for one in step),
+            "fits_device_cache": in_cache,
             "operators": [
                 {
                     "name": one.name,
@@ -135,6 +137,7 @@ def _facts(
         "measured": ceiling.measured,
         "bandwidth_bytes_per_s": ceiling.bandwidth_bytes_per_s,
         "device_cache_bytes": ceiling.cache_bytes or None,
+        "device_cache_bandwidth_bytes_per_s": ceiling.cache_bandwidth_bytes_per_s,
         "flops_per_s": ceiling.flops_per_s[dtype],
         "dtype": dtype,
         "batch_size": batch,
@@ -161,10 +164,10 @@ def _print(facts: dict[str, Any]) -> None:
     from tokprof.profiler.report.text import quantity
 
     console = open_console()
+    count = facts["parameter_count"]
+    parameters = quantity(count / 1e9, "B parameters") if count >= 1e9 else quantity(count / 1e6, "M parameters")
     work = f"{facts['dtype']} · batch {facts['batch_size']} · context {facts['context_token_count']:,} tokens"
-    console.print(
-        Text.assemble((facts["model"], "bold"), f" · {facts['parameter_count'] / 1e9:.2f} B parameters · {work}")
-    )
+    console.print(Text.assemble((facts["model"], "bold"), f" · {parameters} · {work}"))
     rates = f"{facts['bandwidth_bytes_per_s'] / 1e9:,.1f} GB/s, {quantity(facts['flops_per_s'] / 1e12)} TFLOP/s"
     console.print(Text(f"{facts['device']} · {rates} · {facts['device_figures']}"))
     console.print()
@@ -176,21 +179,20 @@ def _print(facts: dict[str, Any]) -> None:
     table.add_row("tokens/s at most", *(quantity(p["tokens_per_s"]) for p in phases))
     table.add_row("computing", *(_time(p["compute_s"]) for p in phases))
     table.add_row("reading and writing", *(_time(p["memory_s"]) for p in phases))
-    table.add_row("operations", *(quantity(p["flop_count"] / 1e9, "GFLOP") for p in phases))
-    table.add_row("weights", *(quantity(p["weight_bytes"] / 1e9, "GB") for p in phases))
-    table.add_row("state" if facts["is_state_space"] else "KV cache", *(_size(p["cache_bytes"]) for p in phases))
+    table.add_row("operations", *(_amount(p["flop_count"], "FLOP") for p in phases))
+    table.add_row("weights", *(_amount(p["weight_bytes"]) for p in phases))
+    table.add_row("state" if facts["is_state_space"] else "KV cache", *(_amount(p["cache_bytes"]) for p in phases))
     console.print(table)
     console.print()
     operators = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     kept = "state" if facts["is_state_space"] else "KV cache"
-    for title in ("of a decode step", "GFLOP", "weights", kept, "activations", "of the floor", "bound by itself"):
+    for title in ("of a decode step", "operations", "weights", kept, "activations", "of the floor", "bound by itself"):
         left = title in ("of a decode step", "bound by itself")
         operators.add_column(title, justify="left" if left else "right", no_wrap=True)
     for one in facts["decode"]["operators"]:
-        sizes = (_size(one[f"{kind}_bytes"]) for kind in ("weight", "cache", "activation"))
-        flops = quantity(one["flop_count"] / 1e9) if one["flop_count"] else ""
+        sizes = (_amount(one[f"{kind}_bytes"]) for kind in ("weight", "cache", "activation"))
         bound = (_time(one["floor_s"]), one["bound"]) if one["bound"] else ("", "")
-        operators.add_row(one["name"], flops, *sizes, *bound)
+        operators.add_row(one["name"], _amount(one["flop_count"], "FLOP"), *sizes, *bound)
     console.print(operators)
     console.print(Text(_adding_up(facts, kept), style="dim"))
     console.print()
@@ -200,18 +202,25 @@ def _print(facts: dict[str, Any]) -> None:
 
 def _adding_up(facts: dict[str, Any], kept: str) -> str:
     """Say what the step's floor is made of, so that the operators' parts can be added up."""
+    if facts["decode"]["fits_device_cache"]:
+        rate = facts["device_cache_bandwidth_bytes_per_s"]
+        words = f"weights and {kept} fit into the device's last cache ({_amount(facts['device_cache_bytes'])}): "
+        words += f"the floor reads them at its {rate / 1e9:,.1f} GB/s" if rate else "the floor reads them in no time"
+        return words + ". So small a step takes far longer to launch than to run"
     if facts["decode"]["bound"] == "compute":
         return "the floor is every operation at the rate above; bytes are read meanwhile"
     words = f"the floor is weights and {kept} over the bandwidth above; activations may stay on the chip"
     if size := facts["device_cache_bytes"]:
-        words += f", and up to {_size(size)} of the rest in its cache"
+        words += f", and up to {_amount(size)} of the rest in its cache"
     return words
 
 
 def _turns(facts: dict[str, Any]) -> list[str]:
     batch, context = facts["compute_bound_batch_size"], facts["cache_equals_weights_context_token_count"]
     empty = facts["compute_bound_batch_size_without_context"]
-    if batch is not None:
+    if batch == 1:
+        lines = ["decode is compute-bound at every batch (at this context)"]
+    elif batch is not None:
         lines = [f"decode turns from memory- to compute-bound at batch {batch:,} (at this context)"]
     else:
         cache = "state" if facts["is_state_space"] else "cache"
@@ -232,7 +241,11 @@ def _turns(facts: dict[str, Any]) -> list[str]:
         needed, there = facts["needed_memory_bytes"], facts["memory_bytes"]
         verdict = "fit into" if needed <= there else "DO NOT FIT into"
         held = "weights and state" if facts["is_state_space"] else "weights and cache"
-        lines.append(f"{held}, {needed / 1e9:,.1f} GB, {verdict} {there / 1e9:,.0f} GB")
+        unread = needed - facts["decode"]["weight_bytes"] - facts["decode"]["cache_bytes"]
+        words = f"{held}, {_amount(needed)}"
+        if unread > needed / 200:
+            words += f" ({_amount(unread)} of them in embeddings that no step reads whole)"
+        lines.append(f"{words}, {verdict} {_amount(there)}")
     return lines
 
 
@@ -246,10 +259,12 @@ def _time(seconds: float) -> str:
     return quantity(seconds * 1e3, "ms") if seconds >= 1e-3 else quantity(seconds * 1e6, "µs")
 
 
-def _size(byte_count: float) -> str:
+def _amount(count: float, unit: str = "B") -> str:
+    """Write an amount with the prefix that suits it; nothing for none."""
     from tokprof.profiler.report.text import quantity
 
-    if not byte_count:
+    if not count:
         return ""
-    unit, size = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)) if byte_count >= s)
-    return quantity(byte_count / size, unit)
+    scales = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
+    prefix, size = next((p, s) for p, s in scales if count >= s)
+    return quantity(count / size, prefix + unit)

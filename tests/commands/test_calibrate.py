@@ -110,6 +110,20 @@ def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):
     assert "KV reads equal weight reads at a context of 6,008 tokens" in text
     assert "DO NOT FIT" in text
     assert "the floor is weights and KV cache over the bandwidth above" in text
+    small = tokprof(cache, "limits", "codestral-22b-v0.1", "--device", "h200").stdout
+    assert "weights and cache, 44.97 GB (402.7 MB of them in embeddings that no step reads whole), fit into" in small
+
+
+def test_a_step_that_fits_into_the_cache_is_not_read_from_memory(tmp_path):
+    """Its floor and its operators' agree on that, and a line says what the figures are then worth."""
+    words = ("limits", "tiny-mamba2", "--device", "h100")
+    text = tokprof(tmp_path, *words).stdout
+    assert re.search(r"projection in +83\.97 kFLOP +83\.97 kB +1\.57 kB +< 0\.1 µs compute", text)
+    assert "weights and state fit into the device's last cache (52.43 MB): the floor reads them in no time" in text
+    assert "decode is compute-bound at every batch" in text
+    facts = json.loads(tokprof(tmp_path, *words, "--json").stdout)
+    assert facts["decode"]["bound"] == "compute"
+    assert {one["bound"] for one in facts["decode"]["operators"]} == {"compute", None}
 
 
 def test_a_state_space_model_has_a_state_and_no_cache(tmp_path):
