@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tokprof.models.errors import ModelError
-from tokprof.models.loading import LoadedModel, ModelSpec, check, free_bytes, load
+from tokprof.models.loading import LoadedModel, ModelSpec, check, free_bytes, load, tokenizer_at_hand
+from tokprof.models.tokenizers import Tokenizer
 from tokprof.models.tuning_data import Texts, batches, read_texts
 
 RECORD_FILE = "tokprof-tune.json"
@@ -138,7 +139,7 @@ def check_tuning(spec: TuneSpec) -> None:
     Raises
     ------
     ModelError
-        An unknown method, base or data; a base that is a pickle; numbers that cannot be.
+        An unknown method, base or data; a base that is a pickle, or has no tokenizer; numbers that cannot be.
     """
     if spec.method not in METHODS:
         raise ModelError(f"method {spec.method!r}: unknown; choose {' or '.join(METHODS)}")
@@ -157,6 +158,20 @@ def check_tuning(spec: TuneSpec) -> None:
             f"load the result in {spec.dtype}"
         )
     check(_model_spec(spec))
+    at_hand = tokenizer_at_hand(_model_spec(spec))
+    if at_hand is not None:
+        _check_texts(spec, *at_hand)
+
+
+def _check_texts(spec: TuneSpec, tokenizer: Tokenizer | None, context_token_count: int) -> Tokenizer:
+    """Return the tokenizer of a base that can be trained on sequences of the length asked for."""
+    if tokenizer is None:
+        raise ModelError(f"{spec.model}: has no tokenizer here, so there is nothing to train on; use a folder with one")
+    if spec.length > context_token_count:
+        raise ModelError(
+            f"length {spec.length}: beyond the context of {spec.model}, {context_token_count} tokens; choose less"
+        )
+    return tokenizer
 
 
 def tune(
@@ -378,19 +393,14 @@ def _loss(model: Any, sequences: Sequence[Sequence[int]], spec: TuneSpec) -> flo
 
 def _tokens(base: LoadedModel, spec: TuneSpec, data: Texts) -> tuple[list[list[int]], list[list[int]]]:
     """Return the documents in tokens, each with the token that ends it, and the sequences that are evaluated."""
-    if base.tokenizer is None:
-        raise ModelError(f"{spec.model}: has no tokenizer here, so there is nothing to train on; use a folder with one")
-    if spec.length > base.context_token_count:
+    tokenizer = _check_texts(spec, base.tokenizer, base.context_token_count)
+    if tokenizer.vocabulary_count > base.vocabulary_count:
         raise ModelError(
-            f"length {spec.length}: beyond the context of {base.name}, {base.context_token_count} tokens; choose less"
-        )
-    if base.tokenizer.vocabulary_count > base.vocabulary_count:
-        raise ModelError(
-            f"{spec.model}: its tokenizer has {base.tokenizer.vocabulary_count} tokens, the model knows "
+            f"{spec.model}: its tokenizer has {tokenizer.vocabulary_count} tokens, the model knows "
             f"{base.vocabulary_count}; they do not belong together"
         )
     end = list(base.end_ids[:1])
-    documents = [[*ids, *end] for ids in base.tokenizer.encode_batch(data.texts)]
+    documents = [[*ids, *end] for ids in tokenizer.encode_batch(data.texts)]
     first = list(islice((i for ids in documents for i in ids), EVALUATED_TOKEN_COUNT))
     rows = [first[i : i + spec.length] for i in range(0, len(first), spec.length)]
     rows = [row for row in rows if len(row) > 1]

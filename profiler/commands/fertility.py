@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tokprof.models.pull import Progress
     from tokprof.models.tokenizers import Tokenizer
 
+DEFAULT_PIVOT = "python"
 DEFAULT_TOKENIZERS = ("codestral", "starcoder")
 
 
@@ -41,7 +42,7 @@ def fertility(
     ] = None,
     languages: Annotated[str | None, typer.Option(help="Only these languages, parted by commas.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, parted by commas.")] = None,
-    pivot: Annotated[str, typer.Option(help="The language that others are compared with.")] = "python",
+    pivot: Annotated[str, typer.Option(help="The language that others are compared with.")] = DEFAULT_PIVOT,
     lexer: Annotated[
         Lexer, typer.Option(help="One lexer for all, or that of each language from Pygments.")
     ] = Lexer.UNIVERSAL,
@@ -64,6 +65,9 @@ def fertility(
     wanted = None if languages is None else [*_words(languages, "--languages"), chosen]
     with model_errors(), download_progress() as bar:
         content = load_corpus(corpus, languages=wanted, tasks=None if tasks is None else _words(tasks, "--tasks"))
+        if pivot != DEFAULT_PIVOT and chosen not in content.languages:
+            there = ", ".join(content.languages)
+            raise InputError(f"--pivot {pivot}: {content.name} has nothing in that language; it has {there}")
         tokenizers: dict[str, Tokenizer] = {}
         for name in tokenizer or DEFAULT_TOKENIZERS:
             found = _tokenizer(name, bar(f"{name} tokenizer"))

@@ -112,6 +112,9 @@ def test_a_file_of_json_lines_without_a_pivot(folder):
     assert "[red]no[/red]" in done.stdout
     done = tokprof("fertility", "c.jsonl", "-t", "bytes", "--pivot", "Rust", folder=folder)
     assert "names no tasks" in done.stdout
+    said = refused("c.jsonl", "-t", "bytes", "--pivot", "klingon", folder=folder)
+    assert "--pivot klingon: c.jsonl has nothing in that language; it has " in said
+    assert "rust" in said
 
 
 def test_mistakes_are_one_line(folder):

@@ -101,6 +101,18 @@ def test_mistakes_are_one_line_and_leave_nothing(tokprof, base, tmp_path, monkey
     assert code == 2
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_what_the_disk_tells_is_refused_before_a_model_is_loaded(tokprof, base, tmp_path):
+    for words, message in (
+        (("tiny-llama", "--weights", "random"), "tiny-llama: has no tokenizer here, so there is nothing to train on"),
+        ((base, "--length", "9999"), "beyond the context"),
+    ):
+        code, _, said = tokprof("tune", *words, "--out", tmp_path / "out")
+        assert code == 2
+        assert message in said
+        assert "loading" not in said
+
     assert list(tmp_path.iterdir()) == []
 
 
