@@ -30,6 +30,7 @@ from tokprof.models.tokenizers import (
 from tokprof.models.zoo import ZOO, ZooEntry, find, near_names
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention")
+NAMED = "name a model's folder, a .gguf file, or a model that `tokprof models` lists"  # where a path leads nowhere
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _SAMPLED_VALUES = 64  # of each tensor, for the digest
 
@@ -159,13 +160,13 @@ def check(spec: ModelSpec) -> str:
         return "zoo"
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"{path}: no such file")
+            raise ModelError(f"{path}: no such file; {NAMED}")
         return "gguf"
     if path.exists():
         _check_folder(path, weights_wanted=spec.weights == "real")
         return "folder"
     if spec.name.startswith((".", "/", "~")):
-        raise ModelError(f"{path}: no such file or folder")
+        raise ModelError(f"{path}: no such file or folder; {NAMED}")
     if spec.name.count("/") == 1:
         return "hub"
     raise ModelError(f"{spec.name!r} is no model of the zoo, no folder and no .gguf file{near_names(spec.name)}")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
+
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -67,6 +69,47 @@ def no_such(path: Path, what: str) -> InputError:
     if near := get_close_matches(missing.name, names, n=1):
         return InputError(f"{path}: no such {what}; did you mean {folder / near[0]}?")
     return InputError(f"{path}: no such {what}; {folder.absolute()} holds no {missing.name!r}, so check the path")
+
+
+_KINDS = {
+    "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list",
+    "object": "a set of keys", "null": "nothing",
+}  # fmt: skip
+
+
+def misfit(error: Exception, facts: object) -> str:
+    """Say which key of decoded JSON does not fit, its value and what it wants, from what msgspec says of it.
+
+    Parameters
+    ----------
+    error
+        Of decoding or converting ``facts``; its words are kept where they tell no key.
+    facts
+        The JSON that was read, in which the value is found again; anything where it was none.
+    """
+    if not isinstance(error, msgspec.ValidationError):
+        return f"no JSON: {error}"
+    words, _, place = str(error).partition(" - at `$")
+    path = re.findall(r"[^.\[\]]+", place.rstrip("`"))
+    value = facts
+    try:
+        for part in path:
+            value = value[int(part)] if isinstance(value, list) else value[part]  # type: ignore[index]  # else caught
+    except (KeyError, IndexError, TypeError, ValueError):
+        return f"{error}"
+    key = place.rstrip("`").removeprefix(".")
+    if missing := re.match("Object missing required field `(.*)`", words):
+        return f"key {f'{key}.{missing[1]}'.removeprefix('.')!r} is missing"
+    if wanted := re.match(r"Expected `([^`]*)`(.*?)(?:, got `[^`]*`)?$", words):
+        kinds = " or ".join(_KINDS.get(kind, kind) for kind in wanted[1].split(" | "))
+        words = f"wants {kinds}{wanted[2]}"
+    elif words.startswith("Invalid"):
+        words = "cannot be that"
+    else:
+        return f"{error}"
+    told = repr(value)
+    told = f"{told[:40]}..." if len(told) > 43 else told
+    return f"key {key!r} is {told}, and {words}" if key else f"is {told}, and {words}"
 
 
 @contextmanager

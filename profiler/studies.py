@@ -1,7 +1,7 @@
-"""A study on disk: one experiment over arms and languages, to which finished cells are only ever added.
+"""A study on disk: one experiment over arms and languages, to which finished blocks are only ever added.
 
 The folder holds ``plan.json`` (arms, items with their text, design and seed: all that is needed to go on or to repeat
-it), one ``process-NN.jsonl`` per replication, the sampler's raw rows of each session beside it
+it), one ``process-NN.jsonl`` per process, the sampler's raw rows of each session beside it
 (``process-NN.S.samples``), and the kernel passes' ``traces/process-NN-ARM.json.gz``. A line of a process is a header
 (machine, models, token counts), a finished block with every instant of its samples, or the end. A line is complete or
 it does not count: whatever ended a process, at most the block under way is lost, and no finished one is measured again.
@@ -31,7 +31,7 @@ import msgspec
 import numpy as np
 
 from tokprof.profiler.environment import ABSENT, differences, fingerprint_of
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError, writing
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, misfit, writing
 from tokprof.profiler.record import (
     Array,
     Columns,
@@ -49,7 +49,9 @@ STUDY_VERSION = 2
 PLAN_FILE = "plan.json"
 TRACES = "traces"
 FORMAT = "tokprof attribution study"
+RESTORE = "restore it from a copy: a study without its plan can neither be analysed nor gone on with"  # of plan.json
 MOST_BYTES = 2**30  # of a file that is read: a study of weeks has less
+UNFINISHED_NAMED = 3  # processes, in the note that some are not finished
 CLOCKS_AGREE = 0.01  # relative
 MOST_BLOCKS = 1_000_000  # of a plan: more would fill the memory before anything is measured
 
@@ -160,7 +162,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One measured process: a replication, or with ``Plan.apart`` one arm of it."""
+    """One measured process, or with ``Plan.apart`` one arm's part of it, which is a process of its own."""
 
     process: int
     name: str  # of its file
@@ -330,7 +332,7 @@ class ProcessLog:
 
     def __init__(self, folder: Path, unit: Unit) -> None:
         self.path = folder / f"{unit.name}.jsonl"
-        lines, size = _read_lines(self.path)
+        lines, size, _ = _read_lines(self.path)
         self.headers = tuple(line for line in lines if isinstance(line, Header))
         blocks = [line.block for line in lines if isinstance(line, FinishedBlock)]
         self.finished = frozenset(block.index for block in blocks)
@@ -367,7 +369,7 @@ class ProcessLog:
                     os.close(descriptor)
         except OutputError as error:
             words = str(error).partition(";")[0]
-            raise OutputError(f"{words}; every finished cell is kept, go on with --resume") from error
+            raise OutputError(f"{words}; every finished block is kept, go on with --resume") from error
 
 
 def _planned(block: Block, unit: Unit) -> bool:
@@ -397,9 +399,9 @@ def load_plan(folder: Path, *, to_go_on: bool = False) -> Plan:
     try:
         facts = msgspec.json.decode(_bytes_of(file), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{file}: no JSON object: {error}") from error
+        raise FileFormatError(f"{file}: no JSON object: {error}; {RESTORE}") from error
     if facts.pop("format", None) != FORMAT:
-        raise FileFormatError(f"{file}: key 'format' does not say {FORMAT!r}; this is no plan of a study")
+        raise FileFormatError(f"{file}: key 'format' does not say {FORMAT!r}; this is no plan of a study; {RESTORE}")
     version = facts.pop("version", None)
     if version not in range(1, STUDY_VERSION + 1):
         raise FileFormatError(
@@ -413,9 +415,9 @@ def load_plan(folder: Path, *, to_go_on: bool = False) -> Plan:
     try:
         plan = msgspec.convert(facts, Plan)
     except msgspec.ValidationError as error:
-        raise FileFormatError(f"{file}: {error}") from error
+        raise FileFormatError(f"{file}: {misfit(error, facts)}; {RESTORE}") from error
     if fault := fault_of(plan):
-        raise FileFormatError(f"{file}: {fault}")
+        raise FileFormatError(f"{file}: {fault}; {RESTORE}")
     return plan
 
 
@@ -459,34 +461,34 @@ def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
     headers: list[Header] = []
     parts: list[tuple[Header, FinishedBlock]] = []
     notes: list[Note] = []
-    unfinished = 0
+    unfinished: list[str] = []
     for unit in units:
         file = folder / f"{unit.name}.jsonl"
-        lines, _ = _read_lines(file)
+        lines, _, is_cut = _read_lines(file)
         own: dict[int, Header] = {}
         seen: set[int] = set()
         sessions: set[int] = set()
         for line in lines:
             if isinstance(line, Header):
                 if line.session in own:
-                    raise FileFormatError(f"{file}: session {line.session} begins twice")
+                    raise _damaged(f"{file}: session {line.session} begins twice")
                 own[line.session] = checked_header(line, plan, unit, file)
             elif isinstance(line, FinishedBlock):
                 if line.session not in own:
-                    raise FileFormatError(
-                        f"{file}: block {line.block.index} has no header of its session {line.session}"
-                    )
+                    raise _damaged(f"{file}: block {line.block.index} has no header of its session {line.session}")
                 sessions.add(line.session)
                 parts.append((own[line.session], _checked_block(line, plan, own[line.session], seen, file)))
             else:
                 notes += line.notes
         headers += own.values()
-        unfinished += not any(isinstance(line, End) for line in lines)
+        if not any(isinstance(line, End) for line in lines):
+            cut = ", and its last line is cut off" if is_cut else ""
+            unfinished.append(f"{file.name} has {len(seen)} of {len(unit.blocks)} blocks{cut}")
         if len(sessions) > 1:
             notes.append(
                 Note(
                     code="resumed",
-                    message=f"{unit.name} was measured in {len(sessions)} sessions: its blocks are one replication, "
+                    message=f"{unit.name} was measured in {len(sessions)} sessions: its blocks count as one process's, "
                     "but the model was loaded anew in between",
                 )
             )
@@ -495,12 +497,14 @@ def load_study(folder: Path, units: Sequence[Unit], plan: Plan) -> Study:
     check_fingerprints(plan, headers, folder)
     planned = sum(len(unit.blocks) for unit in units)
     if unfinished:
+        more = f"; and {len(unfinished) - UNFINISHED_NAMED} more" if len(unfinished) > UNFINISHED_NAMED else ""
         notes.append(
             Note(
                 code="unfinished",
-                message=f"{len(parts)} of {planned} blocks are measured; {unfinished} of {len(units)} processes are "
-                "not finished",
-                advice=f"go on with `tokprof attribute --resume --out {folder}`",
+                message=f"{len(parts)} of {planned} blocks are measured; {len(unfinished)} of {len(units)} processes "
+                f"are not finished: {'; '.join(unfinished[:UNFINISHED_NAMED])}{more}",
+                advice=f"go on with `tokprof attribute --resume --out {folder}`, or copy the folder again if it was "
+                "finished where it was measured",
             )
         )
     for header in headers:
@@ -564,10 +568,14 @@ def _bytes_of(file: Path) -> bytes:
     return data
 
 
-def _read_lines(file: Path) -> tuple[list[Line], int]:
-    """Return the whole lines of a process's file and their size in bytes; a last one that was cut off is left out."""
+def _damaged(words: str) -> FileFormatError:
+    return FileFormatError(f"{words}; the file was changed after it was written, so restore it from a copy")
+
+
+def _read_lines(file: Path) -> tuple[list[Line], int, bool]:
+    """Return the whole lines of a process's file, their size in bytes, and if a last one was cut off and left out."""
     if not file.is_file():
-        return [], 0
+        return [], 0, False
     data = _bytes_of(file)
     size = data.rfind(b"\n") + 1
     decoder = msgspec.json.Decoder(Line)
@@ -577,9 +585,18 @@ def _read_lines(file: Path) -> tuple[list[Line], int]:
             lines.append(decoder.decode(text))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise FileFormatError(
-                f"{file}: line {number}: {error}; it was changed after it was written, so restore it"
+                f"{file}: line {number}: {misfit(error, _json(text))}; the file was changed after it was written: "
+                "restore it from a copy, or cut it off before this line and go on with --resume, which measures again "
+                "what is lost"
             ) from error
-    return lines, size
+    return lines, size, len(data) > size
+
+
+def _json(text: bytes) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def checked_header(header: Header, plan: Plan, unit: Unit, file: Path) -> Header:
@@ -587,30 +604,30 @@ def checked_header(header: Header, plan: Plan, unit: Unit, file: Path) -> Header
     tables = (header.models, header.prompt_token_counts, header.content_token_counts)
     rows = (*header.prompt_token_counts, *header.content_token_counts)
     if any(len(table) != len(header.arms) for table in tables) or any(len(row) != len(plan.items) for row in rows):
-        raise FileFormatError(f"{file}: a header whose tables do not fit the plan's {len(plan.items)} items")
+        raise _damaged(f"{file}: a header whose tables do not fit the plan's {len(plan.items)} items")
     if header.process != unit.process or sorted(header.arms) != sorted(unit.arms):
-        raise FileFormatError(f"{file}: a header of another process or of other arms than the plan has here")
+        raise _damaged(f"{file}: a header of another process or of other arms than the plan has here")
     return header
 
 
 def _checked_block(line: FinishedBlock, plan: Plan, header: Header, seen: set[int], file: Path) -> FinishedBlock:
     block, where = line.block, f"{file}: block {line.block.index}"
     if block.index in seen:
-        raise FileFormatError(f"{where} is there twice")
+        raise _damaged(f"{where} is there twice")
     seen.add(block.index)
     if not 0 <= block.item < len(plan.items) or any(arm not in header.arms for arm in block.order):
-        raise FileFormatError(f"{where} points at an item or an arm that is not there")
+        raise _damaged(f"{where} points at an item or an arm that is not there")
     if len(line.samples) != len(block.order) or any(
         sample.arm != arm for sample, arm in zip(line.samples, block.order, strict=False)
     ):
-        raise FileFormatError(f"{where}: its samples are not those of its order")
+        raise _damaged(f"{where}: its samples are not those of its order")
     for sample in line.samples:
         times = sample.host_ns if sample.device_ns is None else sample.device_ns
         ordered = len(times) > 1 and len(sample.host_ns) == len(times) and times[0] < times[1]
         if not ordered or _paused_too_long(sample) or any(b < a for a, b in itertools.pairwise(times)):
-            raise FileFormatError(f"{where}: a sample whose instants do not follow each other")
+            raise _damaged(f"{where}: a sample whose instants do not follow each other")
         if block.mode is DecodeMode.TEACHER_FORCED and (sample.token_count < 2 or times[1] == times[-1]):
-            raise FileFormatError(f"{where}: a sample that decodes nothing, or in no time")
+            raise _damaged(f"{where}: a sample that decodes nothing, or in no time")
     return line
 
 

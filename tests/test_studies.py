@@ -192,9 +192,23 @@ def test_a_line_that_was_cut_off_is_left_out_and_written_over(tmp_path, cut):
     log = ProcessLog(folder, unit)
     assert log.finished == {unit.blocks[0].index}
     assert not log.ended
+    (note,) = (note for note in load_study(folder, units(plan), plan).notes if note.code == "unfinished")
+    assert "process-00.jsonl has 1 of 2 blocks, and its last line is cut off" in note.message
+    assert f"--resume --out {folder}" in note.advice
     log.append(block_of(unit.blocks[1]))
     log.append(End())
     assert file.read_bytes() == whole
+
+
+def test_of_many_unfinished_processes_the_first_are_named(tmp_path):
+    plan = plan_of("python", "go", process_count=6)
+    folder = measured(tmp_path / "s", plan)
+    for file in sorted(folder.glob("process-*.jsonl"))[1:]:
+        file.unlink()
+    (note,) = (note for note in load_study(folder, units(plan), plan).notes if note.code == "unfinished")
+    assert note.message.startswith("2 of 12 blocks are measured; 5 of 6 processes are not finished: process-01.jsonl")
+    assert "process-03.jsonl has 0 of 2 blocks; and 2 more" in note.message
+    assert "cut off" not in note.message
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
@@ -222,7 +236,7 @@ print(log.path.stat().st_size == size)
 """
     words = [sys.executable, "-c", script, str(tmp_path / "s"), str(Path(__file__).parent)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "every finished cell is kept, go on with --resume" in done.stdout
+    assert "every finished block is kept, go on with --resume" in done.stdout
     assert done.stdout.endswith("True\n")
     assert len(load_study(tmp_path / "s", units(plan), plan).samples) == 4
 
@@ -291,13 +305,15 @@ def test_a_damaged_study_is_refused_by_name(tmp_path):
         ({"version": 9}, "version 9"),
         ({"format": "other"}, "key 'format'"),
         ({"arms": []}, "wants a base arm"),
-        ({"margin": "x"}, "margin"),
+        ({"margin": "x"}, "key 'margin' is 'x', and wants a number"),
+        ({"process_count": None}, "key 'process_count' is None, and wants a whole number"),
+        ({"arms": [{"name": 3}]}, r"key 'arms\[0\].name' is 3, and wants text"),
     ):
         (folder / "plan.json").write_text(json.dumps({**facts, **change}))
-        with pytest.raises(FileFormatError, match=words):
+        with pytest.raises(FileFormatError, match=rf"{words}.*restore it from a copy|version 9"):
             load_plan(folder)
     (folder / "plan.json").write_text("{")
-    with pytest.raises(FileFormatError, match="no JSON object"):
+    with pytest.raises(FileFormatError, match=r"no JSON object.*restore it from a copy"):
         load_plan(folder)
 
 
@@ -414,6 +430,12 @@ def sample_change(**change):
         (0, lambda line: {**line, "prompt_token_counts": [[0], [0]]}, ">= 1"),
         (0, lambda line: {**line, "models": line["models"][:1]}, "tables do not fit"),
         (1, sample_change(host_ns=[0, 2**70, 2**71, 2**72]), "host_ns"),
+        (
+            1,
+            sample_change(host_ns=["x", 10]),
+            r"line 2: key 'samples\[0\].host_ns\[0\]' is 'x', and wants a whole .* cut",
+        ),
+        (1, lambda line: {"type": line["type"]}, "line 2: key 'session' is missing; .* go on with --resume"),
         (1, sample_change(host_ns=[-5, 10, 20, 30]), "host_ns"),
         (1, sample_change(token_count=2**40), "token_count"),
         (1, sample_change(host_ns=[0, 10]), "decodes nothing, or in no time"),

@@ -220,7 +220,7 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
         (("--from", "/nowhere", "--base", "BASE"), "leave out --base"),
         (("--from", "/nowhere", "--margin", "2%"), "leave out --margin"),
         (("--base", "BASE", "--swap"), "--swap wants --tuned"),
-        (("--base", "BASE", "--tuned", "/nowhere"), "/nowhere: no such file or folder"),
+        (("--base", "BASE", "--tuned", "/nowhere"), "/nowhere: no such file or folder; name a model's folder"),
         (("--base", "BASE", "--adapter", "/nowhere"), "no PEFT adapter here"),
     ],
 )
