@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tokprof.profiler.analysis.study import StudyReport
     from tokprof.profiler.measure.study import StudyProgress
     from tokprof.profiler.record import TimelineDiff
+    from tokprof.profiler.report.study_text import Outlook
     from tokprof.profiler.studies import Arm, Exposure, Plan, Study, StudyLanguage
 
 DEFAULT_LANGUAGES_PER_CLASS = 8
@@ -24,10 +25,9 @@ STAND_IN = "starcoder"  # whose list of languages stands in for one that was nev
 # For the guess of a study's length and of what it can find, before anything is measured.
 BETWEEN_SD, WITHIN_SD = 0.003, 0.02  # of log differences between processes, and of one block
 CPU_BYTES_PER_S, GPU_BYTES_PER_S = 15e9, 1.5e12
-BYTES_PER_TOKEN, PREFILL_FACTOR = 3.0, 6.0
 START_S, LOAD_FACTOR = 12.0, 40.0  # of a process; of an arm, in decode steps
 PIVOT = "python"
-QUIET_S = 30.0  # between two lines of progress where the output is no terminal
+QUIET_S = 30.0  # at least, between two lines of progress where the output is no terminal
 
 
 def attribute(
@@ -54,9 +54,11 @@ def attribute(
         str | None, typer.Option(help="Whose training list tells seen from unseen; default by the base's name.")
     ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", "-P", help="Fresh processes: the unit of intervals.", min=1)
+        int, typer.Option("--processes", "-P", help="Fresh processes, the unit of intervals.", min=1)
     ] = 5,
-    blocks: Annotated[int, typer.Option("--blocks", "-N", help="Blocks per language and process.", min=1)] = 1,
+    blocks: Annotated[
+        int, typer.Option("--blocks", "-N", help="Blocks (one text, every arm) per language and process.", min=1)
+    ] = 1,
     margin: Annotated[
         str, typer.Option(help="Within which a difference counts as none: 1%, or 0.01. Set before the run.")
     ] = "1%",
@@ -86,7 +88,7 @@ def attribute(
         Path | None, typer.Option("--out", "-o", help="Folder of the study; default runs/MODEL-TIME.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and stop; with --json as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Where to write the page; default STUDY/report.html.")] = None,
     remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that a model's folder brings.")
@@ -96,6 +98,8 @@ def attribute(
     """Say why two models differ in speed: tokenizer, fine-tuning, clocks or host, with intervals and verdicts."""
     from tokprof.profiler.measure.schedule import units
     from tokprof.profiler.measure.study import run_study
+    from tokprof.profiler.report.study_text import print_plan
+    from tokprof.profiler.report.terminal import open_console
     from tokprof.profiler.studies import create_study, discard_unmeasured, load_plan, load_study
 
     if from_ is not None:
@@ -153,7 +157,11 @@ def attribute(
             explained=tuple(explained or ()),
         )
         folder = out or default_folder(f"{Path(base).name}-study")
-    _print_plan(plan, folder, to_stderr=as_json)
+    outlook = _outlook(plan, folder, begun=resume)
+    if plan_only and as_json:
+        typer.echo(plan_as_text(plan, outlook))
+    else:
+        print_plan(plan, outlook, open_console(stderr=as_json))
     if plan_only:
         return
     if not resume:
@@ -422,34 +430,66 @@ def _margin(text: str) -> float:
     return value
 
 
-def _print_plan(plan: "Plan", folder: Path, *, to_stderr: bool) -> None:
-    """Say what will be measured, how long it should take and what it can find, before it starts."""
-
+def _outlook(plan: "Plan", folder: Path, *, begun: bool) -> "Outlook":
+    """Say what is still to be measured, how long it should take and what it can find, before it starts."""
     from tokprof.profiler.analysis.stats import VarianceComponents
     from tokprof.profiler.measure.schedule import units
-    from tokprof.profiler.report.study_text import print_plan
-    from tokprof.profiler.report.terminal import open_console
+    from tokprof.profiler.measure.study import steps_guessed
+    from tokprof.profiler.record import DecodeMode
+    from tokprof.profiler.report.study_text import Outlook
+    from tokprof.profiler.studies import ProcessLog
 
     components = VarianceComponents(
         between_sd=BETWEEN_SD, within_sd=WITHIN_SD, process_count=plan.process_count, block_count=plan.block_count
     )
-    per_process = plan.block_count * len(plan.languages)
-    schedule = units(plan)
     step_s = [_step_seconds(arm.model) for arm in plan.arms]
-    expected_s = sum(START_S + sum(LOAD_FACTOR * step_s[arm] for arm in unit.arms) for unit in schedule)
+    schedule = units(plan)
+    every = [block for unit in schedule for block in unit.blocks]
+    finished_count, expected_s = 0, 0.0
     for unit in schedule:
-        for block in unit.blocks:
-            item = plan.items[block.item]
-            decoded = len(item.content) / BYTES_PER_TOKEN
-            read = len(item.prompt) / BYTES_PER_TOKEN
-            expected_s += sum((decoded + read / PREFILL_FACTOR) * step_s[arm] for arm in block.order)
-    print_plan(
-        plan,
-        folder,
-        open_console(stderr=to_stderr),
+        log = ProcessLog(folder, unit) if begun else None
+        finished = frozenset() if log is None else log.finished
+        finished_count += len(finished)
+        if log is not None and log.ended:
+            continue
+        expected_s += START_S + sum(LOAD_FACTOR * step_s[arm] for arm in unit.arms)
+        left = [block for block in unit.blocks if block.index not in finished]
+        expected_s += sum(steps_guessed(plan, block) * step_s[arm] for block in left for arm in block.order)
+    return Outlook(
+        folder=folder,
+        block_count=len(every),
+        natural_block_count=sum(block.mode is DecodeMode.NATURAL for block in every),
+        sample_count=sum(len(block.order) for block in every),
+        finished_block_count=finished_count,
         expected_s=expected_s,
-        detectable=components.detectable_effect(plan.process_count, per_process),
+        detectable_log=components.detectable_effect(plan.process_count, plan.block_count * len(plan.languages)),
     )
+
+
+def plan_as_text(plan: "Plan", outlook: "Outlook") -> str:
+    """Return what would be measured as JSON: the plan without its texts, counts, and what is expected of it.
+
+    ``margin_relative`` and ``detectable_relative`` are relative differences, 0.01 for 1 %; the latter is ``null`` where
+    one process gives no interval.
+    """
+    import msgspec
+    import numpy as np
+
+    facts = msgspec.to_builtins(plan)
+    facts["items"] = [{"language": item.language, "task": item.task} for item in plan.items]
+    facts["blocks_per_language_and_process"] = facts.pop("block_count")
+    facts["margin_relative"] = facts.pop("margin")
+    log = outlook.detectable_log
+    facts |= {
+        "study": str(outlook.folder),
+        "block_count": outlook.block_count,
+        "natural_block_count": outlook.natural_block_count,
+        "sample_count": outlook.sample_count,
+        "finished_block_count": outlook.finished_block_count,
+        "expected_s": outlook.expected_s,
+        "detectable_relative": None if log is None else float(np.expm1(log)),
+    }
+    return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
 
 
 def _step_seconds(model: str) -> float:
@@ -477,10 +517,10 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
         Progress,
         TextColumn,
         TimeElapsedColumn,
-        TimeRemainingColumn,
     )
     from rich.text import Text
 
+    from tokprof.profiler.report.study_text import duration
     from tokprof.profiler.report.terminal import open_console
 
     words = {"loading": "loading {}", "fetching": "fetching", "warm-up": "warming up", "tracing": "tracing {}"}
@@ -490,27 +530,33 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("cells ·"),
+        TextColumn("blocks ·"),
         TimeElapsedColumn(),
-        TextColumn("· left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[left]}", markup=False),
         console=console,
         transient=True,
         refresh_per_second=0.5,
-        speed_estimate_period=600,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task("starting", total=None)
-        told_s = 0.0
+        task = progress.add_task("starting", total=None, left="")
+        told_s: float | None = None
 
         def tell(now: "StudyProgress") -> None:
             nonlocal told_s
             done, planned = now.finished_block_count, now.planned_block_count
-            doing = f"process {now.process + 1}: {words.get(now.stage, 'measuring').format(now.detail)}"
-            progress.update(task, description=doing, completed=done, total=planned)
-            if not console.is_terminal and time.monotonic() - told_s > QUIET_S:
+            doing = f"process {now.process + 1} of {now.process_count}"
+            left = "" if now.left_s is None or done == planned else f"about {duration(now.left_s)} left"
+            stage = "done" if now.stage == "ended" else words.get(now.stage, "measuring").format(now.detail)
+            progress.update(
+                task, description=f"{doing}: {stage}", completed=done, total=planned, left=f"· {left}" * bool(left)
+            )
+            said = [f"; {note.message}: {note.advice}" for note in now.notes]
+            due = told_s is None or time.monotonic() - told_s > QUIET_S
+            first = now.stage == "blocks" and done == 1
+            if said or (not console.is_terminal and (due or first or now.stage == "ended")):
                 told_s = time.monotonic()
-                console.print(Text(f"{doing}, {done} of {planned} cells"))
+                reached = f"{done} of {planned} blocks measured{', ' * bool(left)}{left}"
+                console.print(Text(f"{doing}: {stage}, {reached}{''.join(said)}"), soft_wrap=True)
 
         yield tell
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from tokprof.profiler.measure.request import Message
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.measure.study_worker import StudyRequest
 from tokprof.profiler.measure.supervisor import Session
-from tokprof.profiler.record import Note
+from tokprof.profiler.record import DecodeMode, Mark, Note
 from tokprof.profiler.studies import (
+    Block,
     End,
     FinishedBlock,
     Header,
@@ -32,6 +34,8 @@ from tokprof.profiler.studies import (
     trace_file,
 )
 
+BYTES_PER_TOKEN, PREFILL_FACTOR = 3.0, 6.0  # to guess by: of code; tokens that are read in the time of a decode step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyProgress:
@@ -40,8 +44,50 @@ class StudyProgress:
     finished_block_count: int
     planned_block_count: int
     process: int  # of the plan's, counted from 0
-    stage: str
+    process_count: int
+    stage: str  # "loading", "warm-up", "blocks", "tracing", ...; "ended" with the process
     detail: str = ""
+    left_s: float | None = None  # by what was measured so far; None before the first block
+    notes: tuple[Note, ...] = ()  # at the end of a process: by what its samples were disturbed
+
+
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """What is left of a study, and how long it should take by what was measured since it was started."""
+
+    work_left: float  # in decode steps of one arm
+    processes_left: int  # that have measured no block yet
+    started_s: float  # on the monotonic clock
+    work_done: float = 0.0
+    block_s: float = 0.0  # which that took
+    processes_begun: int = 0  # since then
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return how long the rest should take: blocks as so far, and per process as long beside them as so far."""
+        if not self.work_done:
+            return None
+        beside_s = (now_s - self.started_s - self.block_s) / self.processes_begun
+        return max(0.0, self.work_left) * self.block_s / self.work_done + self.processes_left * max(0.0, beside_s)
+
+    def advance(self, work: float, block_s: float, *, first: bool) -> None:
+        """Count a block that took so long, ``first`` in its process."""
+        self.work_left -= work
+        self.work_done += work
+        self.block_s += block_s
+        self.processes_left -= first
+        self.processes_begun += first
+
+
+def steps_guessed(plan: Plan, block: Block) -> float:
+    """Guess what one sample of a block costs, in decode steps, before anything is tokenized."""
+    item = plan.items[block.item]
+    natural = block.mode is DecodeMode.NATURAL
+    decoded = plan.natural_token_count if natural else len(item.content) / BYTES_PER_TOKEN
+    return decoded + len(item.prompt) / BYTES_PER_TOKEN / PREFILL_FACTOR
+
+
+def _work(plan: Plan, block: Block) -> float:
+    return len(block.order) * steps_guessed(plan, block)
 
 
 def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] = lambda _: None) -> Study:
@@ -64,9 +110,14 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
             for unit, log in zip(schedule, logs, strict=True)
             for header in log.headers
         ]
-        for unit, log in zip(schedule, logs, strict=True):
-            if log.ended:
-                continue
+        open_units = [(unit, log) for unit, log in zip(schedule, logs, strict=True) if not log.ended]
+        left = [block for unit, log in open_units for block in unit.blocks if block.index not in log.finished]
+        pace = Pace(
+            work_left=sum(_work(plan, block) for block in left),
+            processes_left=len(open_units),
+            started_s=time.monotonic(),
+        )
+        for unit, log in open_units:
             with tempfile.TemporaryDirectory(prefix="tokprof-study-") as scratch:
                 session = _StudySession(
                     request=_request(folder, plan, unit, log),
@@ -81,6 +132,7 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
                     progress=report,
                     finished=finished,
                     planned=planned,
+                    pace=pace,
                 )
                 with on_interrupt(session.interrupt):
                     try:
@@ -92,7 +144,14 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
                 log.append(End(notes=tuple(session.said)))
                 if session.interrupts:  # it came after the last block
                     raise session.interruption()
+                session.tell("ended", notes=_disturbances(folder, unit, plan))
     return load_study(folder, schedule, plan)
+
+
+def _disturbances(folder: Path, unit: Unit, plan: Plan) -> tuple[Note, ...]:
+    """Say how many samples of a finished process were throttled, on a shared device or on a contended host."""
+    codes = {str(mark.name).lower() for mark in Mark}
+    return tuple(note for note in load_study(folder, [unit], plan).notes if note.code in codes)
 
 
 def _request(folder: Path, plan: Plan, unit: Unit, log: ProcessLog) -> StudyRequest:
@@ -122,6 +181,7 @@ class _StudySession(Session):
     progress: Callable[[StudyProgress], None]
     finished: int
     planned: int
+    pace: Pace
     said: list[Note] = field(default_factory=list)  # by the measured process
 
     def instrument(self, message: Message) -> str:
@@ -143,15 +203,27 @@ class _StudySession(Session):
     def take(self, message: Message) -> None:
         """Keep a finished block; report the rest."""
         if message.kind == "block":
-            self.log_file.append(msgspec.json.decode(message.detail, type=FinishedBlock))
+            line = msgspec.json.decode(message.detail, type=FinishedBlock)
+            self.log_file.append(line)
             self.finished += 1
+            work = _work(self.request.plan, line.block)
+            self.pace.advance(work, (message.count or 0) / 1000, first=line.block == self.request.blocks[0])
+        self.tell(
+            "blocks" if message.kind == "block" else message.text, message.detail if message.kind == "stage" else ""
+        )
+
+    def tell(self, stage: str, detail: str = "", notes: tuple[Note, ...] = ()) -> None:
+        """Say how far the study is."""
         self.progress(
             StudyProgress(
                 finished_block_count=self.finished,
                 planned_block_count=self.planned,
                 process=self.request.unit.process,
-                stage="blocks" if message.kind == "block" else message.text,
-                detail=message.detail if message.kind == "stage" else "",
+                process_count=self.request.plan.process_count,
+                stage=stage,
+                detail=detail,
+                left_s=self.pace.left_s(time.monotonic()),
+                notes=notes,
             )
         )
 
@@ -173,7 +245,7 @@ class _StudySession(Session):
 
     def interruption(self) -> Interrupted:
         """Say what is kept and how to go on."""
-        kept = f"{self.finished} of {self.planned} cells are kept in {self.folder}"
+        kept = f"{self.finished} of {self.planned} blocks are kept in {self.folder}"
         return Interrupted(f"interrupted; {kept}, go on with --resume")
 
     def _keep_trace(self, arm_name: str) -> None:

@@ -1,4 +1,4 @@
-"""The measured process of a study: holds the arms of one replication side by side and measures block after block.
+"""The measured process of a study: holds the arms side by side and measures block after block.
 
 It is started by :mod:`tokprof.profiler.measure.study`, which keeps what it sends. Nothing is written to disk here while
 blocks are measured.

@@ -1,6 +1,7 @@
 """The report of ``tokprof attribute`` for a terminal, through rich."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,22 @@ def print_study(report: StudyReport, console: Console) -> None:
         console.print(notes_text(report.notes))
 
 
-def print_plan(plan: Plan, folder: Path, console: Console, *, expected_s: float, detectable: float | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What is to be expected of a plan, before it is run."""
+
+    folder: Path
+    block_count: int
+    natural_block_count: int  # of these, with the models' own answers
+    sample_count: int
+    finished_block_count: int  # of these, measured already
+    expected_s: float  # for the rest; a guess by the models' sizes
+    detectable_log: float | None  # minimal detectable effect of one claim; None where one process gives no interval
+
+
+def print_plan(plan: Plan, outlook: Outlook, console: Console) -> None:
     """Print a design before it is run: what, how often, how long it should take, and what it can find."""
-    console.print(Text(f"study {folder}", style="bold"), soft_wrap=True)
+    console.print(Text(f"study {outlook.folder}", style="bold"), soft_wrap=True)
     for arm in plan.arms:
         adapter = "" if arm.adapter is None else f" + {arm.adapter} ({'merged' if arm.merge_adapter else 'unmerged'})"
         console.print(Text(f"  {arm.name:<12}{arm.model}{adapter}"), soft_wrap=True)
@@ -74,25 +88,38 @@ def print_plan(plan: Plan, folder: Path, console: Console, *, expected_s: float,
     if len(plan.arms) == 2:
         console.print(Text("  no other model is named: the base against itself shows the machine's own noise"))
     tasks = len({item.task for item in plan.items})
-    where = "one process per arm" if plan.apart else "all arms in each process"
-    order = "in another order each time" if plan.apart else "arms in a random order and back"
-    console.print(
-        Text(
-            f"  {counted(plan.process_count, 'fresh process')}, {where}; {counted(plan.block_count, 'block')} per "
-            f"language and process, {order}; {counted(tasks, 'task')} of {plan.corpus}; seed {plan.seed}"
-        )
-    )
+    if plan.apart:
+        process = f"{plan.process_count:,} for each arm; each loads its model anew, and intervals are over them"
+        block = "one text, measured with each arm in its own process"
+    else:
+        process = f"{plan.process_count:,}, one after the other; each loads every arm anew, and intervals are over them"
+        block = "one text, measured with every arm in a random order and back"
+    counts = f"{plan.block_count:,} per language and process"
+    if outlook.natural_block_count:
+        counts += f", and {outlook.natural_block_count:,} with the models' own answers"
+    if outlook.finished_block_count:
+        counts += f"; {outlook.finished_block_count:,} are measured already"
+    for word, meaning in (
+        ("process", process),
+        ("block", f"{outlook.block_count:,}: {block}; {counts}"),
+        ("sample", f"{outlook.sample_count:,}: one arm reads a text (prefill) and decodes what follows it"),
+        ("text", f"{counted(tasks, 'task')} of {plan.corpus}; seed {plan.seed}"),
+    ):
+        console.print(Text(f"  {word:<12}{meaning}"))
+    log = outlook.detectable_log
     found = (
         "; one process gives no interval"
-        if detectable is None
-        else f", finding differences of ±{np.expm1(detectable):.2%} with 80 % power by one claim alone, if this "
+        if log is None
+        else f", finding differences of ±{np.expm1(log):.2%} with 80 % power by one claim alone, if this "
         "machine is as noisy as the one the defaults come from"
     )
-    console.print(Text(f"  expected: about {_duration(expected_s)} (a guess until the first cell){found}"))
+    expected = f"about {duration(outlook.expected_s)} (a guess by the models' sizes, put right as blocks are measured)"
+    console.print(Text(f"  expected: {expected}{found}"))
     console.print()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time to wait: ``40 s``, ``12 min``, ``3.5 h``."""
     return (
         f"{seconds:.0f} s"
         if seconds < 100

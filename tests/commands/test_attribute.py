@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tokprof.profiler.commands.attribute import _arms, make_plan
+from tokprof.profiler.commands.attribute import _arms, _progress, make_plan
 from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.measure.study import Pace, StudyProgress
+from tokprof.profiler.record import Note
 from tokprof.profiler.studies import load_plan, load_study
 
 torch = pytest.importorskip("torch")
@@ -92,6 +94,10 @@ def test_a_study_from_the_plan_to_the_page(finished):
     folder, done = finished
     assert "tuned takes" in done.stdout.lower()
     assert "expected: about" in done.stdout
+    told = done.stderr.splitlines()  # no terminal: lines
+    assert told[0].startswith("process 1 of 2: loading")
+    assert any(re.fullmatch(r"process 1 of 2: measuring, 1 of 12 blocks measured, about \d+ s left", x) for x in told)
+    assert told[-1].startswith("process 2 of 2: done, 12 of 12 blocks measured")
     assert "with 80 % power" in done.stdout
     for words in ("the base against itself", "the tokenizer has no part in it", "unseen less seen", "against base"):
         assert words in " ".join(done.stdout.split())
@@ -103,6 +109,35 @@ def test_a_study_from_the_plan_to_the_page(finished):
     assert study.finished_block_count == study.planned_block_count == 4 * 2 + 4
     assert {arm.name for arm in plan.arms} == {"base", "base again", "tuned"}
     assert sorted(study.traces()) == [(arm, 0) for arm in range(3)]
+
+
+def test_what_is_left_is_guessed_by_what_was_measured():
+    pace = Pace(work_left=100.0, processes_left=2, started_s=1000.0)
+    assert pace.left_s(1020.0) is None  # nothing is known yet
+    pace.advance(25.0, 5.0, first=True)
+    assert pace.left_s(1015.0) == 75 * 5 / 25 + 1 * 10  # blocks as so far; another process's start as this one's
+    pace.advance(25.0, 15.0, first=False)
+    assert pace.left_s(1030.0) == 50 * 20 / 50 + 1 * 10
+    pace.advance(50.0, 20.0, first=True)
+    assert pace.left_s(1060.0) == 0
+
+
+def test_without_a_terminal_progress_is_lines_and_says_when_the_machine_was_busy(capfd):
+    busy = Note(code="contaminated", message="3 of 12 samples ran on a contended host", advice="end other work")
+    common = {"planned_block_count": 6, "process_count": 2}
+    with _progress() as tell:
+        tell(StudyProgress(**common, finished_block_count=0, process=0, stage="loading", detail="base"))
+        for done in (1, 2, 3):
+            tell(StudyProgress(**common, finished_block_count=done, process=0, stage="blocks", left_s=200.0))
+        tell(StudyProgress(**common, finished_block_count=3, process=0, stage="ended", left_s=100.0, notes=(busy,)))
+        tell(StudyProgress(**common, finished_block_count=6, process=1, stage="ended", left_s=0.0))
+    assert capfd.readouterr().err.splitlines() == [
+        "process 1 of 2: loading base, 0 of 6 blocks measured",
+        "process 1 of 2: measuring, 1 of 6 blocks measured, about 3 min left",
+        "process 1 of 2: done, 3 of 6 blocks measured, about 2 min left; 3 of 12 samples ran on a contended host: end "
+        "other work",
+        "process 2 of 2: done, 6 of 6 blocks measured",
+    ]
 
 
 def test_a_recorded_study_says_the_same_again(finished):
@@ -142,7 +177,7 @@ def finished_lines(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_finished_cell_is_lost_or_measured_twice(tiny, corpus, tmp_path, number):
+def test_no_finished_block_is_lost_or_measured_twice(tiny, corpus, tmp_path, number):
     folder = tmp_path / "s"
     process = started(tiny, corpus, folder)
     deadline = time.monotonic() + 120
@@ -154,7 +189,7 @@ def test_no_finished_cell_is_lost_or_measured_twice(tiny, corpus, tmp_path, numb
     assert 3 <= len(kept) < 12
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert f"{len(kept)} of 12 cells are kept in {folder}, go on with --resume" in err
+        assert f"{len(kept)} of 12 blocks are kept in {folder}, go on with --resume" in err
     done = tokprof("attribute", "--resume", "--out", folder)
     assert done.returncode == 0, done.stderr
     lines = finished_lines(folder)
@@ -164,7 +199,7 @@ def test_no_finished_cell_is_lost_or_measured_twice(tiny, corpus, tmp_path, numb
 
 
 @pytest.mark.slow
-def test_a_full_disk_loses_no_finished_cell(tiny, corpus, tmp_path):
+def test_a_full_disk_loses_no_finished_block(tiny, corpus, tmp_path):
     folder = tmp_path / "s"
     script = """
 import resource, signal, sys
@@ -346,5 +381,34 @@ def test_languages_go_by_their_names_and_aliases(tiny, corpus, tmp_path):
 def test_the_plan_alone_measures_nothing(tiny, corpus, tmp_path):
     done = tokprof(*options(tiny, corpus, tmp_path / "s"), "--plan")
     assert done.returncode == 0
-    assert "2 fresh processes" in " ".join(done.stdout.split())
+    words = " ".join(done.stdout.split())
+    assert "process 2, one after the other" in words
+    assert "block 12: one text, measured with every arm in a random order and back; 1 per language and pro" in words
+    assert "sample 60:" in words
     assert not (tmp_path / "s").exists()
+
+
+def test_the_plan_as_json_says_what_would_be_measured_and_measures_nothing(tiny, corpus, tmp_path):
+    done = tokprof(*options(tiny, corpus, tmp_path / "s"), "--plan", "--json", "--margin", "2%")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    plan = json.loads(done.stdout)
+    assert [arm["name"] for arm in plan["arms"]] == ["base", "base again", "tuned"]
+    counts = ("process_count", "blocks_per_language_and_process", "block_count", "natural_block_count", "sample_count")
+    assert [plan[key] for key in counts] == [2, 1, 12, 4, 8 * 6 + 4 * 3]
+    assert plan["margin_relative"] == 0.02
+    assert plan["detectable_relative"] > 0
+    assert plan["expected_s"] > 0
+    assert {(item["language"], item["task"]) for item in plan["items"]} >= {("go", "one"), ("odin", "two")}
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_plan_to_go_on_with_counts_what_is_measured_already(finished, tmp_path):
+    folder, _ = finished
+    (tmp_path / "plan.json").write_bytes((folder / "plan.json").read_bytes())
+    lines = (folder / "process-00.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "process-00.jsonl").write_bytes(b"".join(lines[:4]))
+    words = ("attribute", "--resume", "--out", tmp_path, "--plan")
+    plan = json.loads(tokprof(*words, "--json").stdout)
+    assert (plan["finished_block_count"], plan["block_count"]) == (3, 12)
+    assert "3 are measured already" in " ".join(tokprof(*words).stdout.split())

@@ -11,7 +11,7 @@ import pytest
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.study import analyze_study
 from tokprof.profiler.report.study_html import _waterfall, write_study_page
-from tokprof.profiler.report.study_text import interval, print_plan, print_study, verdict
+from tokprof.profiler.report.study_text import Outlook, interval, print_plan, print_study, verdict
 from tokprof.profiler.report.terminal import open_console
 from tokprof.profiler.studies import ArmRole
 
@@ -113,7 +113,9 @@ def test_a_strangers_names_are_text_in_the_terminal(printed, capsys):
     words = printed(analyze_study(study_of(strange(), tokens_per_byte=[0.35, 0.35, 0.45])))
     assert "[/red]" in words
     assert "\x1b[2J" not in words
-    print_plan(strange(), Path("s[/b]"), open_console(), expected_s=1.0, detectable=0.01)
+    counts = {"block_count": 9, "natural_block_count": 0, "sample_count": 9, "finished_block_count": 0}
+    outlook = Outlook(folder=Path("s[/b]"), expected_s=1.0, detectable_log=0.01, **counts)
+    print_plan(strange(), outlook, open_console())
     assert "[/red]" in capsys.readouterr().out
 
 
