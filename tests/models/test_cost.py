@@ -1,5 +1,7 @@
 """Operations and bytes of a step against what torch counts, what a cache holds, and what must hold by definition."""
 
+from pathlib import Path
+
 import pytest
 
 from tokprof.models.cost import call_cost, kv_bytes_per_token, shape_of, step_cost, weight_bytes_per_token
@@ -76,6 +78,9 @@ def test_products_are_those_that_torch_counts(name, changes):
     ids=["one chunk", "four chunks", "Codestral"],
 )
 def test_a_state_space_model_s_products_are_to_the_last_those_that_torch_counts(name, changes):
+    mamba2 = pytest.importorskip("transformers.models.mamba2.modeling_mamba2")
+    if "einsum" not in Path(mamba2.__file__).read_text(encoding="utf-8"):
+        pytest.skip("this transformers writes the scan as elementwise products, which torch does not count")
     steps = zip(costs(name, changes), counted(name, changes, device="cpu" if "tiny" in name else "meta"), strict=True)
     for cost, count in steps:
         assert total(cost) + total(cost, "redundant_flop_count") == sum(count.values())

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from collections import Counter
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -241,7 +242,7 @@ def test_the_record_says_where_it_came_from(make_base, tmp_path):
     assert record["data"]["digest"] == read_texts("cwe").digest
     assert record["data"]["text_count"] == len(rows_of("cwe"))
     assert record["settings"]["rank"] == 4
-    assert record["libraries"]["torch"] == torch.__version__
+    assert record["libraries"]["torch"] == version("torch")
     assert record["digest"] == tuning._file_digest(tmp_path / "out" / "adapter_model.safetensors")
 
 
