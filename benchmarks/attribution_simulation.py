@@ -528,7 +528,7 @@ def verdicts(tally, report, comparisons, truth):
     tally.happened("false equivalence: the difference is the margin", stats.tost(at, MARGIN) <= stats.ALPHA)
     # The report takes the margin that was asked for or what A/A shows; another arm differs by the margin taken.
     other = tuned.claims[0].estimate
-    at = replace(other, value=other.value - truth.difference("total", TUNED) + report.margin)
+    at = replace(other, value=other.value - truth.difference("total", TUNED) + report.margin_log)
     tally.happened("false equivalence: the difference is A/A's margin", stats.tost(at, report.margin) <= stats.ALPHA)
     # The report's own families: of all claims, of which A/A's are null; of A/A's languages.
     null = [c.p for c in again.claims]

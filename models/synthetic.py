@@ -8,6 +8,9 @@ and its bytes; what a tokenizer spends more on it than on Python is the price of
 
 import re
 
+DESCRIPTION = (
+    "Tazmus is a made language: Python programs with other keywords, names and signs, which no model can have read"
+)
 _VOWELS, _CONSONANTS = "aeiouy", "bcdfghjklmnpqrstvwxz"
 # Signs turn within what the universal lexer counts alike: brackets, single signs, signs that join into operators.
 # '.', '#', quotes and the backslash stay, so that numbers, comments and strings are found again.

@@ -21,14 +21,16 @@ import numpy.typing as npt
 
 from tokprof.models.corpora import Corpus, Item
 from tokprof.models.errors import ModelError
-from tokprof.models.languages import Exposure, display_name, exposure
+from tokprof.models.languages import Exposure, display_name, exposure, languages
 from tokprof.models.lexers import LexerName, lexeme_counts, lexer_version
+from tokprof.models.synthetic import DESCRIPTION
 from tokprof.models.tokenizers import Tokenizer
 from tokprof.profiler.record import Note, NoteLevel
 
 CONFIDENCE = 0.95
 RENYI_ORDER = 2.5  # Zouhar et al. 2023, "Tokenization and the Noiseless Channel"
 UNKNOWN_FACTOR = 4.0  # an interval that leaves so much open tells nothing
+MADE = "by construction"  # the evidence that no model has read a language
 FEWEST_OF_A_CLASS = 3  # languages, to say in a sentence what a class of them costs
 BATCH_CHARACTERS = 4_000_000  # encoded at once: enough to keep every core busy, without holding all tokens of a corpus
 
@@ -342,7 +344,7 @@ def _tokenizer(tokenizer: Tokenizer, rows: Mapping[str, tuple[_Units, Counts]], 
     found = [_language(tokenizer, key, units, occurrences, base) for key, (units, occurrences) in rows.items()]
     found.sort(key=lambda f: (-f.parity.value if f.parity else math.inf, -f.tokens_per_kb.value, f.language))
     # A language made here has the dearest words there can be: it says nothing of natural ones.
-    natural = [f for f in found if f.language != pivot and f.exposure.evidence != "by construction"]
+    natural = [f for f in found if f.language != pivot and f.exposure.evidence != MADE]
     return TokenizerFertility(
         tokenizer=tokenizer.name,
         digest=tokenizer.digest,
@@ -380,6 +382,14 @@ def _verbosity_share(found: Iterable[LanguageFertility]) -> float | None:
 # ---------------------------------------------------------------------------------------------------------------- words
 
 
+def made_languages(keys: Iterable[str]) -> list[Note]:
+    """Return the line that says what a language is which was made here, where it is among these."""
+    known = languages()
+    if not any(key in known and known[key].synthetic for key in keys):
+        return []
+    return [Note(code="made-language", message=DESCRIPTION, level=NoteLevel.INFO)]
+
+
 def _notes(corpus: Corpus, pivot: str, unlexed: set[str]) -> Iterator[Note]:
     if pivot not in corpus.languages:
         yield Note(
@@ -407,6 +417,7 @@ def _notes(corpus: Corpus, pivot: str, unlexed: set[str]) -> Iterator[Note]:
             advice="--lexer universal counts every language alike",
             level=NoteLevel.INFO,
         )
+    yield from made_languages(corpus.languages)
 
 
 def headlines(report: Fertility) -> tuple[str, ...]:
@@ -431,7 +442,8 @@ def _headline(report: Fertility, found: TokenizerFertility) -> str:
         words.append(f"; verbosity explains {100 * found.verbosity_share:.0f} % of that spread")
     # Of fewer languages there is no speaking of their class.
     told = [group for group in found.classes if len(group.languages) >= FEWEST_OF_A_CLASS]
-    words += [f"; per lexeme {_labelled(group)} {percent(group.premium)}" for group in told]
+    made: dict[str, str] = {f.exposure.label: f.name for f in found.languages if f.exposure.evidence == MADE}
+    words += [f"; per lexeme {_labelled(group, made.get(group.label))} {percent(group.premium)}" for group in told]
     return "".join(words) + "."
 
 
@@ -440,10 +452,13 @@ def _against(f: LanguageFertility) -> str:
     return f"{f.parity.value:.2f}{interval(f.parity, lambda bound: f'{bound:.2f}')}"
 
 
-def _labelled(group: ClassPremium) -> str:
+def _labelled(group: ClassPremium, made: str | None) -> str:
+    """Name a class of languages and how many it has; ``made`` is a language of its label that it was kept out of."""
     count = len(group.languages)
     what = "seen in training" if group.label == "trained" else group.label
-    return f"the {count} whose exposure is unknown cost" if group.label == "unknown" else f"the {count} {what} cost"
+    if group.label == "unknown":
+        return f"the {count} whose exposure is unknown cost"
+    return f"the {count} {what}{f' (without {made})' if made else ''} cost"
 
 
 def percent(ratio: Ratio) -> str:

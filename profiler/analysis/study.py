@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.profiler.analysis import stats
+from tokprof.profiler.analysis.fertility import made_languages
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study_parts import (
     FactorLine,
@@ -29,6 +30,7 @@ from tokprof.profiler.analysis.study_parts import (
     natural,
     phase_split,
     rates,
+    same_tokens,
     seconds,
 )
 from tokprof.profiler.errors import InputError
@@ -38,7 +40,7 @@ from tokprof.profiler.studies import ArmRole, Exposure, Study
 QUANTITIES = ("total", "prefill", "decode", "step")
 EVERY = "every language"
 DIFFERENCE = "unseen less seen"
-METHOD_APART = "Hodges-Lehmann of blocks in processes side by side, Student's t over replications"
+METHOD_APART = "Hodges-Lehmann of blocks in processes side by side, Student's t over them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Claim:
     p: float | None  # two-sided, adjusted over the family
     p_equivalence: float | None  # adjusted likewise
     verdict: str
-    detectable: float | None  # minimal detectable effect of the design as it was run
+    detectable_log: float | None  # minimal detectable effect of the design as it was run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Comparison:
     identity: tuple[IdentityLine, ...]
     components: stats.VarianceComponents | None
     factors: tuple[FactorLine, ...] = ()  # by Shapley
+    step: FactorLine | None = None  # of these, all that a decode step costs together; None: no cost of context is known
+    step_told_apart: bool = False  # a part of it is known as well as the sum; else only the sum is to be relied on
     phases: tuple[FactorLine, ...] = ()  # by the log-mean: prefill and decode, which sum to the whole
     timeline: TimelineDiff | None = None
 
@@ -92,7 +96,7 @@ class StudyReport:
     study: str
     device: str
     base: str
-    margin: float  # of equivalence, as a logarithm
+    margin_log: float  # of equivalence
     margin_reason: str
     claim_count: int
     process_count: int  # in the claims
@@ -159,8 +163,8 @@ def _table(study: Study) -> _Table:
 class _Differences:
     """Log differences of one arm to the base, per process: of blocks that both measured.
 
-    Arms in processes of their own measure the same items in the same order; there a block's two halves are the
-    replication's two processes, and the scatter between processes has all that came between them.
+    Arms in processes of their own measure the same items in the same order; there a block's two halves are of
+    two processes, and the scatter between processes has all that came between them.
     """
 
     blocks: list[Array]
@@ -214,12 +218,6 @@ def _differences(study: Study, table: _Table, arm: int, quantity: str, languages
     )
 
 
-def same_tokens(study: Study, arm: int) -> bool:
-    """Say whether an arm's tokenizer gives the base's tokens, so that fertility cancels exactly."""
-    own = study.model(arm).tokenizer_digest
-    return own is not None and own == study.model(0).tokenizer_digest
-
-
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
@@ -249,7 +247,7 @@ def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) 
             p=p,
             p_equivalence=q,
             verdict=str(stats.verdict(estimate, p, q, margin)),
-            detectable=stats.detectable_effect(estimate),
+            detectable_log=stats.detectable_effect(estimate),
         )
         for (arm, quantity, scope, estimate), p, q in zip(raw, adjusted, equivalence, strict=True)
     ]
@@ -267,7 +265,7 @@ def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) 
         study=str(study.folder),
         device=f"{header.environment.device.name} ({header.environment.device.kind})",
         base=plan.arms[0].model,
-        margin=margin,
+        margin_log=margin,
         margin_reason=reason,
         claim_count=len(claims),
         process_count=len(np.setdiff1d(study.samples.process, left_out)),
@@ -363,7 +361,7 @@ def _comparison(
 ) -> tuple[Comparison, list[Note]]:
     plan = study.plan
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
-    parts, notes = factors(study, arm, traced.busy if traced is not None else None, every.left_out)
+    parts = factors(study, arm, traced.busy if traced is not None else None, every.left_out)
     lines = []
     for code, language in enumerate(plan.languages):
         found = {q: _differences(study, table, arm, q, [code]).estimate() for q in ("total", "prefill", "decode")}
@@ -390,13 +388,13 @@ def _comparison(
         ),
         identity=against_base(study, arm),
         components=stats.variance_components(every.blocks, every.groups),
-        factors=parts,
+        factors=parts.lines,
+        step=parts.step,
+        step_told_apart=parts.step_told_apart,
         phases=phase_split(study, arm, every.left_out),
         timeline=traced.timeline if traced is not None else None,
     )
-    if traced is not None:
-        notes += traced.timeline.notes
-    return comparison, notes
+    return comparison, [*parts.notes, *(traced.timeline.notes if traced is not None else ())]
 
 
 def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison]) -> list[Note]:
@@ -420,6 +418,7 @@ def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison])
                 level=NoteLevel.INFO,
             )
         )
+    notes += made_languages(language.key for language in plan.languages)
     if not any(c.role == ArmRole.AGAIN for c in comparisons):
         notes.append(Note(code="no-a-a", message="no arm repeats the base, so the noise floor was not measured"))
     return notes

@@ -10,6 +10,7 @@ import numpy as np
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import (
     Decoded,
+    Factor,
     ShapleySplit,
     State,
     TimeFit,
@@ -73,6 +74,17 @@ class FactorLine:
     seconds: float  # per item, mean
     effect: Estimate  # its part of ln of the arm's summed times over the base's: with the residual it is the whole
     remark: str = ""
+    by_design: bool = False  # zero because it cannot differ, not because no difference was measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """An arm's difference to the base, divided among factors."""
+
+    lines: tuple[FactorLine, ...] = ()
+    step: FactorLine | None = None  # all that a decode step costs, at the measured contexts; None: no cost of context
+    step_told_apart: bool = False  # a part of it is known as well as the sum; else only the sum is to be relied on
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +105,20 @@ class NaturalLine:
     answer_count: int
     token_count: float  # mean
     ended_share: float  # by the model's own end; the rest was cut off at the limit
-    log_ratio: float | None  # ln of the mean number of tokens to the base's
-    same_tokens: float | None  # share of answers as long as the base's
+    log_ratio: float | None  # ln of the mean number of tokens to the base's; None where the limit alone made them
+    same_tokens: float | None  # share of answers as long as the base's; likewise
 
 
 def forced(study: Study, arm: int | None = None, among: Array | bool = True) -> StudySamples:
     """Return the teacher-forced samples, of one arm or of all; ``among`` is a mask of those in question."""
     rows = (study.samples.mode == list(DecodeMode).index(DecodeMode.TEACHER_FORCED)) & among
     return study.samples.select(rows if arm is None else rows & (study.samples.arm == arm))
+
+
+def same_tokens(study: Study, arm: int) -> bool:
+    """Say whether an arm's tokenizer gives the base's tokens, so that fertility cancels exactly."""
+    own = study.model(arm).tokenizer_digest
+    return own is not None and own == study.model(0).tokenizer_digest
 
 
 def seconds(samples: StudySamples) -> Array:
@@ -257,12 +275,13 @@ def natural(study: Study) -> tuple[NaturalLine, ...]:
         if len(own := rows.select(rows.arm == arm))
     }
     base = lengths.get(0)
+    ended_by_themselves = {arm: bool(rows.select(rows.arm == arm).ended.any()) for arm in lengths}
     lines = []
     for arm, answers in lengths.items():
         shared = [i for i in answers if base is not None and i in base]
         mean = float(np.mean(list(answers.values())))
         ratio = same = None
-        if arm and base is not None and shared:
+        if arm and base is not None and shared and (ended_by_themselves[0] or ended_by_themselves[arm]):
             ratio = float(np.log(sum(answers[i] for i in shared) / sum(base[i] for i in shared)))
             same = float(np.mean([answers[i] == base[i] for i in shared]))
         ended = rows.select(rows.arm == arm).ended
@@ -287,7 +306,7 @@ def factors(
     arm: int,
     busy: Mapping[int, tuple["BusyStep", "BusyStep"]] | None = None,
     left_out: Collection[int] = (),
-) -> tuple[tuple[FactorLine, ...], list[Note]]:
+) -> Factors:
     """Divide an arm's difference to the base among the factors of the time model, by Shapley's rule.
 
     Each process has a model of its own for either arm, fitted to its samples, so the process is the unit. ``busy``
@@ -332,15 +351,35 @@ def factors(
         words = f"{untraced} of {untraced + len(found)} processes were not traced, so their host's gaps are not known; "
         notes.append(Note(code="gaps-of-fewer", message=f"{words}they are left out of the factors"))
     if not found:
-        return (), list(dict.fromkeys(notes))
+        return Factors(notes=tuple(dict.fromkeys(notes)))
     found, said = _of_one_form(found)
-    lines = []
-    for place, name in enumerate([*map(str, found[0].split.factors), "residual"]):
-        shares = [one.log_share(place) for one in found]
-        effect = stats.student(shares, method="Shapley, Student's t over processes")
-        time_s = float(np.mean([one.seconds(place) for one in found]))
-        lines.append(FactorLine(factor=name, seconds=time_s, effect=effect, remark=REMARKS[name]))
-    return tuple(lines), list(dict.fromkeys([*notes, *said]))
+    by_design: dict[str, str] = {}
+    if same_tokens(study, arm):
+        by_design |= {Factor.N_IN: SAME_TOKENS, Factor.N_OUT: SAME_TOKENS}
+    if study.plan.arms[arm].role is ArmRole.ADAPTER:
+        by_design[Factor.STEP_COST] = "the same by design: what the adapter adds is a factor of its own"
+
+    def line(name: str, *places: int) -> FactorLine:
+        shares = [sum(one.log_share(place) for place in places) for one in found]
+        return FactorLine(
+            factor=name,
+            seconds=float(np.mean([sum(one.seconds(place) for place in places) for one in found])),
+            effect=stats.student(shares, method="Shapley, Student's t over processes"),
+            remark=by_design.get(name, REMARKS[name]),
+            by_design=name in by_design,
+        )
+
+    factors_of = found[0].split.factors
+    lines = [line(name, place) for place, name in enumerate([*map(str, factors_of), RESIDUAL])]
+    step, told_apart = None, False
+    if Factor.CONTEXT_COST in factors_of:
+        places = [place for place, factor in enumerate(factors_of) if factor in STEP_PARTS]
+        step = line(STEP, *places)
+        errors = [x.effect.error for x in (lines[place] for place in places) if not x.by_design]
+        told_apart = step.effect.error is not None and any(e is not None and e <= step.effect.error for e in errors)
+    return Factors(
+        lines=tuple(lines), step=step, step_told_apart=told_apart, notes=tuple(dict.fromkeys([*notes, *said]))
+    )
 
 
 def phase_split(study: Study, arm: int, left_out: Collection[int] = ()) -> tuple[FactorLine, ...]:
@@ -500,6 +539,11 @@ def _per_item(samples: StudySamples, values: Array, items: Array) -> Array:
     return cast(Array, sums / np.bincount(place, minlength=len(items)))
 
 
+RESIDUAL, STEP = "residual", "decode step"
+# A line through times at contexts far from zero: the higher its foot, the flatter it is. How well the parts are known
+# is not how well their sum is, at the contexts that were measured.
+STEP_PARTS = (Factor.STEP_COST, Factor.CONTEXT_COST, Factor.ADAPTER)
+SAME_TOKENS = "the same by design: one tokenizer, so the same tokens"
 STEADY_CLOCK = 0.003  # standard deviation of ln clock within an item, below which it tells nothing
 REMARKS = {
     "prefill": "all of it: tokens and cost",
@@ -509,10 +553,11 @@ REMARKS = {
     "prefill cost": "seconds per prompt token",
     "step cost": "seconds per decode step at no context",
     "context cost": "seconds per step and token of context",
+    STEP: "all parts of a step together, at the measured contexts",
     "adapter": "what the adapter adds to a step",
     "clock": "of the SMs",
     "gap": "the host's, per step",
-    "residual": "not explained by the model",
+    RESIDUAL: "not explained by the model",
 }
 
 

@@ -93,6 +93,9 @@ def attribute(
     remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that a model's folder brings.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every table: by language, rates, kernels, own answers.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say why two models differ in speed: tokenizer, fine-tuning, clocks or host, with intervals and verdicts."""
@@ -103,15 +106,15 @@ def attribute(
     from tokprof.profiler.studies import create_study, discard_unmeasured, load_plan, load_study
 
     if from_ is not None:
-        if given := _given(context, "from_", "html", "as_json"):
+        if given := _given(context, "from_", "html", "as_json", "full"):
             raise InputError(f"--from analyses a recorded study as it was planned; leave out {given}")
         plan = load_plan(from_)
-        _report(load_study(from_, units(plan), plan), html, as_json=as_json)
+        _report(load_study(from_, units(plan), plan), html, as_json=as_json, full=full)
         return
     if resume:
         if out is None:
             raise InputError("--resume wants --out, the folder of the study to go on with")
-        if given := _given(context, "resume", "out", "html", "as_json", "plan_only", "remote_code"):
+        if given := _given(context, "resume", "out", "html", "as_json", "full", "plan_only", "remote_code"):
             raise InputError(f"--resume goes on with the plan in --out as it is; leave out {given}")
         plan = load_plan(out, to_go_on=True)
         if plan.trust_remote_code and not remote_code:
@@ -175,7 +178,7 @@ def attribute(
                 "interrupted before anything was measured: nothing is kept, give the command again"
             ) from error
         raise
-    _report(study, html, as_json=as_json)
+    _report(study, html, as_json=as_json, full=full)
 
 
 def _given(context: typer.Context, *allowed: str) -> str:
@@ -564,7 +567,7 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
 # ---------------------------------------------------------------------------------------------------------- the report
 
 
-def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
+def _report(study: "Study", html: Path | None, *, as_json: bool, full: bool) -> None:
     from tokprof.profiler.analysis.study import analyze_study
     from tokprof.profiler.analysis.study_parts import kernel_passes
     from tokprof.profiler.report.study_html import write_study_page
@@ -586,13 +589,22 @@ def _report(study: "Study", html: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(as_text(report))
     else:
-        print_study(report, open_console())
-        typer.echo(f"\n{page}\nevery sample  {study.folder}\nagain         tokprof attribute --from {study.folder}")
+        print_study(report, open_console(), full=full)
+        again = f"tokprof attribute --from {study.folder}"
+        if not full:
+            page += f"\nevery table   {again} --full (by language, rates, kernels, own answers; or --json)"
+        typer.echo(f"\n{page}\nevery sample  {study.folder}\nagain         {again}")
 
 
 def as_text(report: "StudyReport") -> str:
-    """Return a report as JSON; of the timelines the ledgers by category, without the kernel tables."""
+    """Return a report as JSON; of the timelines the ledgers by category, without the kernel tables.
+
+    Differences (``value``, ``low`` and ``high`` of estimates, and keys that end in ``_log``) are natural logarithms of
+    an arm's time over the base's: exp(x) - 1 is the relative difference, which ``margin_relative`` is for
+    ``margin_log``. Times end in their unit. What is not known is ``null``.
+    """
     import msgspec
+    import numpy as np
 
     def ledgers(diff: "TimelineDiff | None") -> list[dict[str, object]]:
         return [
@@ -607,6 +619,7 @@ def as_text(report: "StudyReport") -> str:
         ]
 
     facts = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    facts["margin_relative"] = float(np.expm1(report.margin_log))
     facts["comparisons"] = [
         {name: getattr(c, name) for name in c.__dataclass_fields__} | {"timeline": ledgers(c.timeline)}
         for c in report.comparisons

@@ -52,7 +52,7 @@ def write_fertility_page(report: Fertility, path: Path) -> None:
         picture=picture,
         reading=_READING[report.pivot is not None],
         tables="".join(_tables(report)),
-        notes="".join(f"<li>{escape(note.message)}; {escape(note.advice)}</li>" for note in report.notes),
+        notes="".join(f"<li>{escape('; '.join(filter(None, (x.message, x.advice))))}</li>" for x in report.notes),
         script=script,
     )
     with new_file(path, "--html") as temporary:

@@ -9,14 +9,21 @@ import numpy as np
 
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.analysis.study import Comparison, StudyReport
+from tokprof.profiler.analysis.study_parts import STEP_PARTS, FactorLine
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
 from tokprof.profiler.report.page import FONT, INK, LINE, STYLE, plain
 from tokprof.profiler.report.study_text import (
+    NATURAL,
     RATES,
     design_line,
+    factor_words,
     interval,
+    joined_step,
+    log_share,
     margin,
+    natural_rows,
+    natural_words,
     percent,
     rate_rows,
     scatter_line,
@@ -90,13 +97,15 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         f"equivalence, {margin(report)}: {report.margin_reason}.",
         f"{_claims(report)}<p>{html.escape(scatter_line(report))}</p>",
     )
-    words = (
-        "From the base's seconds per KB (prompt and text) to this arm's, divided among the factors of the time model "
+    section(
+        "waterfalls",
+        "Where each arm spends it",
+        "From the base's seconds per KB (prompt and text) to each arm's, divided among the factors of the time model "
         "by Shapley's rule: orange adds time, green takes it away. The residual is what the model does not explain. "
-        "These are means of all samples; the claims go by the middle of the blocks, which late samples move less."
+        "These are means of all samples; the claims go by the middle of the blocks, which late samples move less. "
+        "Prefill and decode, at the foot of each arm in the table, divide the same difference by the log-mean.",
+        _factors(report),
     )
-    for number, comparison in enumerate(report.comparisons):
-        section(f"waterfall{number}", f"Where {comparison.arm} spends it", "" if number else words)
     words = "Each arm against the base in each language, with 95 % intervals over processes."
     section("languages", "By language", words, key=sides)
     section(
@@ -110,6 +119,12 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         "Why some languages take longer in the same model",
         f"The base's decode time per task against {report.pivot}: the bars add up, in logarithms, to the "
         "diamond. Verbosity is the language's, fertility the tokenizer's.",
+    )
+    section(
+        "natural",
+        "The models' own answers",
+        natural_words(report),
+        _html_table(NATURAL, natural_rows(report)) if report.natural else "",
     )
     words = "Tokens per lexeme of what is read and decoded, with 95 % intervals over tasks."
     section("fertility", "Fertility", words, key=sides)
@@ -135,7 +150,7 @@ def _claims(report: StudyReport) -> str:
             what(c),
             interval(c.estimate),
             "" if c.p is None else f"{c.p:.2g}" if c.p >= 1e-4 else "< 0.0001",
-            verdict(c.verdict, c.estimate, report.margin, "claims"),
+            verdict(c.verdict, c.estimate, report.margin_log, "claims"),
         )
         for comparison in report.comparisons
         for c in comparison.claims
@@ -175,15 +190,13 @@ def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figures(report: StudyReport) -> dict[str, Any]:
-    figures = {
+    return {
         "claims": _claim_figure(report),
+        "waterfalls": _waterfalls(report),
         "languages": _language_figure(report),
         "identity": _identity_figure(report),
         "fertility": _fertility_figure(report),
     }
-    for number, comparison in enumerate(report.comparisons):
-        figures[f"waterfall{number}"] = _waterfall(report, comparison)
-    return figures
 
 
 def _figure(rows: Sequence[Any], axis: str, *, row_height: int = 20, **more: Any) -> Any:
@@ -248,7 +261,7 @@ def _claim_figure(report: StudyReport) -> Any:
         return None
     rows = [(claim.arm, what(claim)) for claim in claims]
     made = _figure(rows, "time per byte against the base / %")
-    _zero(made, report.margin)
+    _zero(made, report.margin_log)
     _dots(made, rows, [claim.estimate for claim in claims], ["#0072B2"] * len(claims))
     return made
 
@@ -259,7 +272,7 @@ def _language_figure(report: StudyReport) -> Any:
         return None
     rows = [(arm, line.language) for arm, line in lines]
     made = _figure(rows, "time per byte against the base / %", row_height=16)
-    _zero(made, report.margin)
+    _zero(made, report.margin_log)
     colours = [SIDE_COLOURS[line.exposure] for _, line in lines]
     _dots(made, rows, [line.total for _, line in lines], colours)
     return made
@@ -333,32 +346,47 @@ def _fertility_figure(report: StudyReport) -> Any:
     return made
 
 
-def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
-    """From the base's seconds per KB to the arm's, factor by factor."""
+def _drawn_factors(comparison: Comparison) -> list[FactorLine]:
+    """Return the bars of a waterfall: the factors, those of a decode step as one where only their sum is known well."""
+    lines = told_factors(comparison)
+    if (step := joined_step(comparison)) is not None:
+        *lines, residual = [line for line in lines if line.factor not in STEP_PARTS]
+        lines += [step, residual]
+    return lines
+
+
+def _waterfalls(report: StudyReport) -> Any:
+    """From the base's seconds per KB to each arm's, factor by factor, on one axis that begins at the base."""
     from bokeh.models import ColumnDataSource
 
-    if not comparison.factors:
+    per_kb = 1000 / report.bytes_per_item
+    base = per_kb * report.base_seconds_per_item
+    rows, left, right, colours, texts = [], [], [], [], []
+    for comparison in report.comparisons:
+        at = 0.0
+        for line in _drawn_factors(comparison):
+            change = per_kb * line.seconds
+            rows.append((comparison.arm, line.factor))
+            left.append(min(at, at + change))
+            right.append(max(at, at + change))
+            colours.append(SLOWER if change > 0 else FASTER)
+            texts.append(f"{change:+.4f}")
+            at += change
+        if comparison.factors:
+            rows.append((comparison.arm, "in all"))
+            left.append(min(at, 0.0))
+            right.append(max(at, 0.0))
+            colours.append(TOTAL)
+            texts.append(f"{at:+.4f}, so {base + at:.3f} s/KB")
+    if not rows:
         return None
-    bytes_per_item = report.bytes_per_item
-    base = report.base_seconds_per_item
-    steps = [(x.factor, 1000 * x.seconds / bytes_per_item) for x in told_factors(comparison) if x.seconds]
-    start = 1000 * base / bytes_per_item
-    rows = ["base, in all", *(name for name, _ in steps), f"{comparison.arm}, in all"]
-    ends = [start, *(start + np.cumsum([value for _, value in steps])).tolist()]
-    # A bar from zero would leave nothing to see of a difference of a few per cent; every bar's ends are on the axis.
-    lowest, highest = min(ends), max(ends)
-    edge = lowest - max(0.35 * (highest - lowest), 0.005 * highest)
-    edge = max(0.0, edge) if lowest >= 0 else edge
-    foot = max(0.0, edge)
-    left = [foot, *map(min, ends, ends[1:]), min(foot, ends[-1])]
-    right = [start, *map(max, ends, ends[1:]), max(foot, ends[-1])]
-    colours = [TOTAL, *(SLOWER if value > 0 else FASTER for _, value in steps), TOTAL]
-    texts = [f"{start:.3f} s/KB", *(f"{value:+.4f} s/KB" for _, value in steps), f"{ends[-1]:.3f} s/KB"]
-    made = _figure(rows, f"seconds per KB (the axis begins at {edge:.3g})", row_height=24)
-    source = ColumnDataSource({"row": rows, "left": left, "right": right, "colour": colours, "text": texts})
+    made = _figure(rows, f"seconds per KB more than the base, which takes {base:.3f}")
+    _zero(made)
+    bars = {"row": rows, "left": left, "right": right, "colour": colours, "text": texts}
+    source = ColumnDataSource(bars | {"beside": [max(0.0, end) for end in right]})
     made.hbar(y="row", left="left", right="right", height=0.7, color="colour", source=source)
     made.text(
-        x="right",
+        x="beside",
         y="row",
         text="text",
         x_offset=6,
@@ -367,9 +395,25 @@ def _waterfall(report: StudyReport, comparison: Comparison) -> Any:
         text_color=INK,
         source=source,
     )
-    made.x_range.start = edge
-    made.x_range.end = highest + 0.25 * (highest - edge)
+    lowest, highest = min(0.0, *left), max(0.0, *right)
+    made.x_range.start = lowest - 0.02 * (highest - lowest)
+    made.x_range.end = highest + 0.3 * (highest - lowest)  # room for the words beside the longest bar
     return made
+
+
+def _factors(report: StudyReport) -> str:
+    """Lay out every factor that is drawn, and the parts of those that are drawn as one."""
+    rows, words = [], []
+    for comparison in report.comparisons:
+        joined = joined_step(comparison)
+        own = [*told_factors(comparison), *([] if joined is None else [joined]), *comparison.phases]
+        for place, line in enumerate(own):
+            seconds = f"{1000 * line.seconds / report.bytes_per_item:+.4f}"
+            arm = "" if place else comparison.arm
+            rows.append((arm, line.factor, seconds, log_share(line.effect), line.remark))
+        words += factor_words(comparison)
+    told = "".join(f"<p>{html.escape(line)}</p>" for line in dict.fromkeys(words))
+    return _html_table(("arm", "factor", "s/KB", "share of ln ratio [95 %]", ""), rows) + told if rows else ""
 
 
 _PAGE = """<!doctype html>

@@ -9,30 +9,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokprof.profiler.analysis.attribution import Factor
+from tokprof.profiler.analysis.fertility import made_languages
 from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.analysis.study import Claim, Comparison, StudyReport
-from tokprof.profiler.analysis.study_parts import FactorLine, IdentityLine
+from tokprof.profiler.analysis.study import EVERY, Claim, Comparison, StudyReport
+from tokprof.profiler.analysis.study_parts import STEP_PARTS, FactorLine, IdentityLine
 from tokprof.profiler.report.text import notes_text, quantity
 from tokprof.profiler.report.timeline_text import print_phase
 from tokprof.profiler.studies import ArmRole, Exposure, Plan
 
 LEDGER_LINES = 6
+FACTOR_TABLES = 3  # in short: of so many arms that differ
 UNKNOWN = float(np.log(4))  # a bound beyond it, and the estimate tells nothing
 
 
-def print_study(report: StudyReport, console: Console) -> None:
-    """Print the answer: the sentence first, then what it rests on."""
+def print_study(report: StudyReport, console: Console, *, full: bool = False) -> None:
+    """Print the answer: the sentence first, then what it rests on; in short, or ``full`` with every table."""
     console.print(Text(report.sentence, style="bold"))
     console.print(Text(design_line(report), style="dim"))
     console.print()
-    console.print(_claim_table(report))
-    if scatter := scatter_line(report):
+    console.print(_claim_table(report, full=full))
+    others = [comparison for comparison in report.comparisons if comparison.role != ArmRole.AGAIN]
+    if full and (scatter := scatter_line(report)):
         console.print(Text(scatter, style="dim"))
-    for comparison in report.comparisons:
-        if comparison.factors and comparison.role != ArmRole.AGAIN:
+    differing = [c for c in others if full or any(_is_whole(claim) and _is_effect(claim) for claim in c.claims)]
+    for comparison in differing[: None if full else FACTOR_TABLES]:
+        if comparison.factors:
             console.print()
             console.print(_factor_table(comparison))
+            console.print(Text("; ".join(factor_words(comparison)), style="dim"))
+    if full:
+        _print_the_rest(report, others, console)
+    if report.notes:
+        console.print()
+        console.print(notes_text(report.notes))
+
+
+def _print_the_rest(report: StudyReport, others: Sequence[Comparison], console: Console) -> None:
     console.print()
     console.print(_rate_table(report))
     console.print()
@@ -40,26 +52,23 @@ def print_study(report: StudyReport, console: Console) -> None:
     console.print(_identity_table(title, report.language_identity))
     for comparison in report.comparisons:
         if not comparison.same_tokens:
-            title = f"{comparison.arm}: decode time per task, against the base (the parts multiply)"
+            title = f"{comparison.arm}: decode time per task, against the base (the parts multiply; "
+            title += "verbosity is the same by design: one text)"
             console.print()
-            console.print(_identity_table(title, comparison.identity, pooled=True))
-    for comparison in report.comparisons:
-        if comparison.role != ArmRole.AGAIN:
-            console.print()
-            console.print(_language_table(comparison, report.margin))
+            console.print(_identity_table(title, comparison.identity, against_base=True))
+    for comparison in others:
+        console.print()
+        console.print(_language_table(comparison, report.margin_log))
     if report.natural:
         console.print()
         console.print(_natural_table(report))
-    for comparison in report.comparisons:
-        if comparison.timeline is None or comparison.role == ArmRole.AGAIN:
-            continue
-        for phase in comparison.timeline.phases:
+        if words := natural_words(report):
+            console.print(Text(words, style="dim"))
+    for comparison in others:
+        for phase in comparison.timeline.phases if comparison.timeline is not None else ():
             console.print()
             console.print(Text(f"{comparison.arm}: kernels of {phase.phase} against the base's", style="bold"))
             print_phase(phase, console, by="category", top=LEDGER_LINES)
-    if report.notes:
-        console.print()
-        console.print(notes_text(report.notes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +94,8 @@ def print_plan(plan: Plan, outlook: Outlook, console: Console) -> None:
         named = [language.name for language in plan.languages if language.exposure is side]
         if named:
             console.print(Text(f"  {side!s:<12}{counted(len(named), 'language')}: {', '.join(named)}"))
+    for note in made_languages(language.key for language in plan.languages):
+        console.print(Text(f"  {'':<12}{note.message}"))
     if len(plan.arms) == 2:
         console.print(Text("  no other model is named: the base against itself shows the machine's own noise"))
     tasks = len({item.task for item in plan.items})
@@ -159,7 +170,8 @@ def design_line(report: StudyReport) -> str:
     marked = f", {report.marked_count} of them marked" if report.marked_count else ""
     counts = (
         counted(report.process_count, "process"),
-        counted(report.block_count, "block"),
+        counted(report.block_count, "block")
+        + (f" and {report.natural[0].answer_count:,} with the models' own answers" if report.natural else ""),
         counted(report.sample_count, "sample"),
     )
     return (
@@ -170,7 +182,7 @@ def design_line(report: StudyReport) -> str:
 
 def margin(report: StudyReport) -> str:
     """Write the margin of equivalence."""
-    return f"±{np.expm1(report.margin):.2%}"
+    return f"±{np.expm1(report.margin_log):.2%}"
 
 
 def scatter_line(report: StudyReport) -> str:
@@ -193,16 +205,25 @@ def _table(title: str, first: str, numbers: Iterable[str], last: str | None = No
     return table
 
 
-def _claim_table(report: StudyReport) -> Table:
-    title = "time per byte of the same text, against the base (intervals and what is found with 80 % power: each alone)"
-    table = _table(title, "arm", ["difference, 95 %", "finds"], "verdict")
+def _claim_table(report: StudyReport, *, full: bool) -> Table:
+    """Lay out the claims; in short, of the base against itself only how much the machine alone shows in all.
+
+    Only in full is what each can find, so that a line fits 80 columns.
+    """
+    title = "time per byte of the same text, against the base (intervals: each alone)"
+    if full:
+        title = f"{title[:-1]}; what is found with 80 % power: likewise)"
+    table = _table(title, "arm", ["difference, 95 %", *(["finds"] if full else [])], "verdict")
+    table.columns[1].no_wrap = True
     for comparison in report.comparisons:
         for claim in comparison.claims:
-            effect = claim.detectable
+            if not (full or comparison.role != ArmRole.AGAIN or _is_whole(claim)):
+                continue
+            effect = claim.detectable_log
             found = "" if effect is None or effect > UNKNOWN else f"±{np.expm1(effect):.2%}"
             name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
-            words = verdict(claim.verdict, claim.estimate, report.margin, "claims")
-            table.add_row(name, interval(claim.estimate), found, Text(words))
+            words = verdict(claim.verdict, claim.estimate, report.margin_log, "claims")
+            table.add_row(name, interval(claim.estimate), *([found] if full else []), Text(words))
     return table
 
 
@@ -214,32 +235,65 @@ def verdict(word: str, estimate: Estimate, margin: float, family: str) -> str:
 
 
 def what(claim: Claim) -> str:
-    """Say of what and for which languages a claim is."""
-    return claim.scope if claim.quantity == "total" else f"{claim.quantity}, {claim.scope}"
+    """Say of what and for which languages a claim is; a phase alone is that of every language."""
+    if claim.quantity == "total":
+        return claim.scope
+    return claim.quantity if claim.scope == EVERY else f"{claim.quantity}, {claim.scope}"
+
+
+def _is_whole(claim: Claim) -> bool:
+    return claim.quantity == "total" and claim.scope == EVERY
+
+
+def _is_effect(claim: Claim) -> bool:
+    return claim.verdict.startswith("effect")
 
 
 def told_factors(comparison: Comparison) -> list[FactorLine]:
-    """Return the factors to show; what an adapter adds to a step is a factor of its own, not a cost of steps."""
-    return [x for x in comparison.factors if not (comparison.role == ArmRole.ADAPTER and x.factor == Factor.STEP_COST)]
+    """Return the factors that can differ; they add up to the difference."""
+    return [line for line in comparison.factors if not line.by_design]
+
+
+def joined_step(comparison: Comparison) -> FactorLine | None:
+    """Return what a decode step costs in all, where only that is to be relied on and not its parts."""
+    return None if comparison.step_told_apart else comparison.step
+
+
+def factor_words(comparison: Comparison) -> list[str]:
+    """Say which factors are not shown, because they cannot differ, and which are not to be read by themselves."""
+    left_out: dict[str, list[str]] = {}
+    for line in comparison.factors:
+        if line.by_design:
+            left_out.setdefault(line.remark, []).append(line.factor)
+    words = [f"{' and '.join(names)}: {remark}" for remark, names in left_out.items()]
+    if (step := joined_step(comparison)) is not None:
+        parts = " and ".join(line.factor for line in told_factors(comparison) if line.factor in STEP_PARTS)
+        words.append(
+            f"{parts}: these contexts hardly tell them apart (where one comes out higher, the other comes out lower); "
+            f"their sum, the {step.factor}, is known better"
+        )
+    return words
 
 
 def _factor_table(comparison: Comparison) -> Table:
     title = f"{comparison.arm}: what the difference is due to (Shapley), per excerpt"
     table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
     for line in told_factors(comparison):
-        table.add_row(line.factor, f"{line.seconds:+.4f}", _log_share(line.effect), Text(line.remark, style="dim"))
+        table.add_row(line.factor, f"{line.seconds:+.4f}", log_share(line.effect), Text(line.remark, style="dim"))
     whole = [sum(values) for values in zip(*((x.seconds, x.effect.value) for x in comparison.factors), strict=True)]
     remark = f"of mean times, so {percent(whole[1])}; the claims above go by the middle of the blocks"
     table.add_row("sum", f"{whole[0]:+.4f}", f"{whole[1]:+.2%}", Text(remark, style="dim"))
+    if (step := joined_step(comparison)) is not None:
+        table.add_row(step.factor, f"{step.seconds:+.4f}", log_share(step.effect), Text(step.remark, style="dim"))
     table.add_section()
     for line in comparison.phases:
         table.add_row(
-            line.factor, f"{line.seconds:+.4f}", _log_share(line.effect), Text(f"{line.remark} (log-mean)", style="dim")
+            line.factor, f"{line.seconds:+.4f}", log_share(line.effect), Text(f"{line.remark} (log-mean)", style="dim")
         )
     return table
 
 
-def _log_share(effect: Estimate) -> str:
+def log_share(effect: Estimate) -> str:
     """Write a share of a log ratio as it is: shares add up, relative differences would not."""
     if effect.value == effect.low == effect.high == 0:
         return "0 exactly"
@@ -272,20 +326,22 @@ def _rate_table(report: StudyReport) -> Table:
     return table
 
 
-def _parts(line: IdentityLine) -> tuple[float, ...]:
-    return line.total, line.verbosity, line.fertility, line.steps, line.step_cost
-
-
 def _share(log: float) -> str:
     return percent(log, 1)
 
 
-def _identity_table(title: str, lines: Sequence[IdentityLine], *, pooled: bool = False) -> Table:
-    table = _table(title, "language", ["decode time", "verbosity", "fertility", "steps", "per step"])
-    for line in lines:
-        table.add_row(Text(line.language), *map(_share, _parts(line)))
-    if pooled and lines:
-        table.add_row(Text("mean", style="bold"), *map(_share, np.mean([_parts(line) for line in lines], axis=0)))
+def _identity_table(title: str, lines: Sequence[IdentityLine], *, against_base: bool = False) -> Table:
+    """Lay out the identity; ``against_base``, over the same text, without its verbosity and with a mean."""
+    parts = {"total": "decode time", "verbosity": "verbosity", "fertility": "fertility", "steps": "steps"}
+    parts |= {"step_cost": "per step"}
+    if against_base:
+        del parts["verbosity"]
+    values = [[getattr(line, part) for part in parts] for line in lines]
+    table = _table(title, "language", parts.values())
+    for line, own in zip(lines, values, strict=True):
+        table.add_row(Text(line.language), *map(_share, own))
+    if against_base and lines:
+        table.add_row(Text("mean", style="bold"), *map(_share, np.mean(values, axis=0)))
     return table
 
 
@@ -298,11 +354,37 @@ def _language_table(comparison: Comparison, margin: float) -> Table:
     return table
 
 
-def _natural_table(report: StudyReport) -> Table:
-    table = _table("the models' own answers", "arm", ["answers", "tokens, mean", "ended by themselves", "against base"])
-    for line in report.natural:
-        ratio = "" if line.log_ratio is None else percent(line.log_ratio, 1)
-        table.add_row(
-            Text(line.arm), str(line.answer_count), f"{line.token_count:.1f}", f"{line.ended_share:.0%}", ratio
+NATURAL = ("arm", "answers", "tokens, mean", "ended by themselves", "against base")
+
+
+def natural_rows(report: StudyReport) -> list[tuple[str, ...]]:
+    """Return the figures named in ``NATURAL`` of each arm's own answers."""
+    return [
+        (
+            line.arm,
+            str(line.answer_count),
+            f"{line.token_count:.1f}",
+            f"{line.ended_share:.0%}",
+            "" if line.log_ratio is None else percent(line.log_ratio, 1),
         )
+        for line in report.natural
+    ]
+
+
+def natural_words(report: StudyReport) -> str:
+    """Say where the lengths of answers are not compared, because the limit alone made them; empty where none are."""
+    cut = [line.arm for line in report.natural if line.ended_share == 0]
+    if len(cut) < 2 or all(line.log_ratio is not None for line in report.natural[1:]):
+        return ""
+    whose = "every answer" if len(cut) == len(report.natural) else f"every answer of {', '.join(cut)}"
+    limit = next(line.token_count for line in report.natural if line.arm in cut)
+    cause = f"{whose} was cut off at {limit:.0f} tokens"
+    return f"{cause}: the same by design, so not compared; a larger --natural can tell"
+
+
+def _natural_table(report: StudyReport) -> Table:
+    first, *numbers = NATURAL
+    table = _table("the models' own answers", first, numbers)
+    for row in natural_rows(report):
+        table.add_row(*map(Text, row))
     return table

@@ -129,6 +129,7 @@ def test_the_built_in_corpus_keeps_the_identity_and_the_synthetic_language_its_l
     tazmus = language(report, "tazmus")
     assert tazmus.verbosity.value == 1
     assert tazmus.exposure.evidence == "by construction"
+    assert [note.code for note in report.notes if "Tazmus is a made language" in note.message] == ["made-language"]
     costs = [f.parity.value for f in report.tokenizers[0].languages]
     assert costs == sorted(costs, reverse=True)
 
@@ -227,6 +228,12 @@ def test_a_sentence_gives_ends_with_intervals_over_all_tasks_and_speaks_of_class
     assert "take from 2.00 [2.00, 2.00] in Go to 4.00 [4.00, 4.00] in Java times the tokens of Python" in sentence
     assert "the 3 seen in training cost +188.4 %" in sentence  # the cube root of 24
     assert "unseen" not in sentence
+    with_made = {"gleam": [f"{t}a" for t in tasks], "odin": tasks, "hare": tasks, "tazmus": tasks}
+    among = headlines(fertility(corpus(python=tasks, **with_made), [of_bytes()]))[0]
+    assert "per lexeme the 3 unseen (without Tazmus) cost" in among  # the table has a fourth
+    del with_made["tazmus"]
+    among = headlines(fertility(corpus(python=tasks, **with_made), [of_bytes()]))[0]
+    assert "per lexeme the 3 unseen cost" in among
     alone = fertility(corpus(python=tasks, go=[t * 2 for t in tasks]), [of_bytes()])
     assert "take 2.00 [2.00, 2.00] in Go times" in headlines(alone)[0]
 

@@ -57,7 +57,7 @@ def test_noise_as_large_as_the_difference_is_inconclusive():
 def test_a_margin_below_what_a_a_shows_is_widened_and_said():
     plan = plan_of(ArmRole.AGAIN, process_count=3)
     report = analyze_study(study_of(plan, noise=0.03))
-    assert report.margin > np.log1p(0.01)
+    assert report.margin_log > np.log1p(0.01)
     assert "A/A" in report.margin_reason
 
 

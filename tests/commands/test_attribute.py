@@ -1,6 +1,7 @@
 """``tokprof attribute`` as users meet it: tiny models, all the way, interrupted and gone on with."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -99,7 +100,7 @@ def test_a_study_from_the_plan_to_the_page(finished):
     assert any(re.fullmatch(r"process 1 of 2: measuring, 1 of 12 blocks measured, about \d+ s left", x) for x in told)
     assert told[-1].startswith("process 2 of 2: done, 12 of 12 blocks measured")
     assert "with 80 % power" in done.stdout
-    for words in ("the base against itself", "the tokenizer has no part in it", "unseen less seen", "against base"):
+    for words in ("the base against itself", "the tokenizer has no part in it", "unseen less seen", "every table"):
         assert words in " ".join(done.stdout.split())
     page = (folder / "report.html").read_text()
     assert "<h1>" in page
@@ -145,7 +146,15 @@ def test_a_recorded_study_says_the_same_again(finished):
     again = tokprof("attribute", "--from", folder)
     assert again.returncode == 0
     assert again.stdout == done.stdout[done.stdout.index(again.stdout.split("\n", 1)[0]) :]
+    full = tokprof("attribute", "--from", folder, "--full").stdout
+    assert "against base" in full  # of the models' own answers
+    assert "against base" not in again.stdout
     data = json.loads(tokprof("attribute", "--from", folder, "--json").stdout)
+    assert math.log1p(data["margin_relative"]) == pytest.approx(data["margin_log"])
+    assert {line["by_design"] for c in data["comparisons"] for line in c["factors"] if line["factor"] == "N_in"} == {
+        True
+    }
+    assert [(x["ended_share"], x["log_ratio"]) for x in data["natural"]] == [(0.0, None)] * 3  # all cut off at 4 tokens
     assert data["sentence"].split()[0] == again.stdout.split()[0]
     assert {c["arm"] for c in data["comparisons"]} == {"base again", "tuned"}
     timeline = data["comparisons"][1]["timeline"]

@@ -88,7 +88,7 @@ def test_as_data(folder):
     assert found["tazmus"]["verbosity"]["value"] == 1
     assert found["cpp"]["shared_task_count"] == 2
     assert found["cpp"]["exposure"]["label"] == "unknown"  # nothing is known of a folder
-    assert [note["code"] for note in data["notes"]] == ["few-tasks"]
+    assert [note["code"] for note in data["notes"]] == ["few-tasks", "made-language"]
     assert data["headlines"][0].startswith("bytes: the same tasks take")
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.study import analyze_study
-from tokprof.profiler.report.study_html import _waterfall, write_study_page
+from tokprof.profiler.analysis.study_parts import NaturalLine
+from tokprof.profiler.measure.schedule import units
+from tokprof.profiler.report.study_html import _waterfalls, write_study_page
 from tokprof.profiler.report.study_text import Outlook, interval, print_plan, print_study, verdict
 from tokprof.profiler.report.terminal import open_console
-from tokprof.profiler.studies import ArmRole
+from tokprof.profiler.studies import ArmRole, load_plan, load_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from study_makers import plan_of, study_of
@@ -26,8 +28,8 @@ def printed(capsys, monkeypatch):
     """Return a function that prints a report and gives back its words, parted by single spaces."""
     monkeypatch.setenv("COLUMNS", "160")
 
-    def run(report):
-        print_study(report, open_console())
+    def run(report, *, full=True):
+        print_study(report, open_console(), full=full)
         return " ".join(capsys.readouterr().out.split())
 
     return run
@@ -39,7 +41,7 @@ def test_the_answer_comes_first_and_every_figure_says_what_it_is(printed):
     assert words.startswith("Tuned takes 5.")
     assert "equivalence within ±1.00% (set before the run)" in words
     assert "12 claims, whose verdicts are Holm-corrected" in words
-    assert "what is found with 80 % power: each alone" in words
+    assert "(intervals: each alone; what is found with 80 % power: likewise)" in words
     assert "scatter of the differences between processes and of one block within: base again 0." in words
     assert "against Python (the parts multiply)" in words
     assert "tuned: decode time per task" not in words  # one tokenizer: nothing but the cost of a step differs
@@ -49,18 +51,21 @@ def test_with_another_tokenizer_the_difference_is_split_by_language_and_in_the_m
     report = analyze_study(study_of(plan_of(ArmRole.TUNED, process_count=3), tokens_per_byte=[0.35, 0.45], noise=0.001))
     words = printed(report)
     assert "tokens for the same text: effect" in words
-    table = words.partition("tuned: decode time per task, against the base (the parts multiply)")[2]
+    table = words.partition("verbosity is the same by design: one text)")[2]
+    assert table.split()[:7] == ["language", "decode", "time", "fertility", "steps", "per", "step"]
     mean = table.partition(" mean ")[2].split()
-    assert mean[1] == "+0.0%"  # verbosity: the same text
-    assert mean[2].startswith("+2")
+    assert mean[1].startswith("+2")
+    assert "tuned: decode time per task, against the base (the parts multiply; verbosity is the same by design" in words
     assert "scatter of" not in words  # no item comes twice
 
 
 def test_shares_of_the_log_ratio_add_up_and_what_cannot_differ_is_nothing_exactly(printed):
     report = analyze_study(study_of(plan_of(ArmRole.TUNED), lambda arm, _: 0.05 * (arm == "tuned"), noise=0.001))
     table = printed(report).partition("what the difference is due to")[2].partition("decode, side by side")[0]
-    assert "N_in +0.0000 0 exactly" in table
+    assert "+0.0000" not in table
+    assert "N_in and N_out: the same by design: one tokenizer, so the same tokens" in table
     factors, _, phases = table.partition(" sum ")
+    phases = re.sub(r" decode step \S+ \S+% \[\S+ \S+\]", "", phases)  # a sum of two of the factors
     total = float(re.match(r"\+[\d.]+ ([+-][\d.]+)%", phases)[1])
     for shares in (re.findall(r"([+-]\d+\.\d\d)% \[", part) for part in (factors, phases)):
         assert sum(map(float, shares)) == pytest.approx(total, abs=0.03)
@@ -85,21 +90,117 @@ def test_a_study_on_a_busy_machine_says_so_in_its_first_sentence():
     assert f"{count} of {count} samples are marked" in analyze_study(replace(study, samples=marked)).sentence
 
 
-def test_every_bar_of_a_waterfall_ends_on_its_axis():
+def bars_of(report):
+    figure = _waterfalls(report)
+    return figure, next(r.data_source.data for r in figure.renderers)
+
+
+def differing(arm, _):
+    return {"tuned": 0.05, "control": 0.4}.get(arm, 0.0)
+
+
+def test_every_arm_has_its_waterfall_on_one_axis_from_the_base_to_its_time():
     pytest.importorskip("bokeh")
-    report = analyze_study(study_of(plan_of(ArmRole.TUNED), lambda arm, _: 0.05 * (arm == "tuned")))
-    (compared,) = report.comparisons
-    far = 3 * report.base_seconds_per_item
-    moved = {"step cost": -far, "context cost": far}
-    factors = tuple(replace(line, seconds=moved.get(line.factor, line.seconds)) for line in compared.factors)
-    figure = _waterfall(report, replace(compared, factors=factors))
-    bars = next(r.data_source.data for r in figure.renderers)
-    assert min(bars["left"]) < 0
-    assert figure.x_range.start <= min(bars["left"])
+    report = analyze_study(study_of(plan_of(ArmRole.TUNED, ArmRole.CONTROL), differing))
+    figure, bars = bars_of(report)
+    for comparison in report.comparisons:
+        own = [place for place, row in enumerate(bars["row"]) if row[0] == comparison.arm]
+        assert bars["row"][own[-1]][1] == "in all"
+        assert not {"N_in", "N_out"} & {bars["row"][place][1] for place in own}
+        change = 1000 * sum(x.seconds for x in comparison.factors) / report.bytes_per_item
+        assert bars["right"][own[-1]] == pytest.approx(change)
+        assert sum(float(bars["text"][place]) for place in own[:-1]) == pytest.approx(change, abs=1e-3)
+    assert figure.x_range.start <= min(bars["left"]) <= 0
     assert figure.x_range.end >= max(bars["right"])
-    lengths = np.subtract(bars["right"], bars["left"])
-    step = list(bars["row"]).index("step cost")
-    assert lengths[step] == pytest.approx(1000 * far / report.bytes_per_item)
+
+
+def test_parts_of_a_step_that_only_their_sum_tells_are_one_bar_and_two_lines_of_the_table(printed, tmp_path):
+    pytest.importorskip("bokeh")
+    report = analyze_study(study_of(plan_of(ArmRole.TUNED), differing))
+    for told_apart, drawn in ((False, {"decode step"}), (True, {"step cost", "context cost"})):
+        compared = replace(report, comparisons=(replace(report.comparisons[0], step_told_apart=told_apart),))
+        _, bars = bars_of(compared)
+        assert {row[1] for row in bars["row"]} == {"prefill cost", "residual", "in all"} | drawn
+        write_study_page(
+            compared,
+            tmp_path / "r.html",
+        )
+        page = (tmp_path / "r.html").read_text()
+        for words in (printed(compared), page):
+            assert all(name in words for name in ("step cost", "context cost"))
+            assert ("their sum, the decode step, is known better" in words) is not told_apart
+
+
+def test_a_step_is_told_in_parts_only_where_one_of_them_is_known_as_well_as_the_sum():
+    for seed in range(3):
+        (compared,) = analyze_study(study_of(plan_of(ArmRole.TUNED), differing, seed=seed)).comparisons
+        parts = [x for x in compared.factors if x.factor in ("step cost", "context cost")]
+        assert compared.step.effect.value == pytest.approx(sum(x.effect.value for x in parts))
+        assert compared.step_told_apart is (min(x.effect.error for x in parts) <= compared.step.effect.error)
+    (compared,) = analyze_study(study_of(plan_of(ArmRole.ADAPTER), seed=1)).comparisons
+    (step,) = (x for x in compared.factors if x.factor == "step cost")
+    assert step.by_design
+    assert compared.step.effect.value == pytest.approx(
+        sum(x.effect.value for x in compared.factors if x.factor in ("adapter", "context cost"))
+    )
+
+
+def test_in_short_are_the_answer_the_claims_the_factors_of_arms_that_differ_and_the_notes(printed):
+    roles = (ArmRole.AGAIN, ArmRole.TUNED, ArmRole.CONTROL, ArmRole.PLACEBO, ArmRole.ADAPTER)
+    report = analyze_study(study_of(plan_of(*roles), lambda arm, _: 0.4 * (arm == "control"), noise=0.001))
+    words = printed(report, full=False)
+    for told in (report.sentence, "control: what the difference", "unseen less seen", report.notes[0].message):
+        assert told in words
+    assert "tuned: what the difference" not in words
+    assert "decode, side by side" not in words
+    assert "base again every language" in words
+    assert "base again prefill" not in words
+    assert "base again prefill" in printed(report)
+
+
+def test_a_recorded_study_in_short_is_some_80_lines_and_in_full_has_every_table(monkeypatch, capsys):
+    folder = Path(__file__).parents[2] / "benchmarks" / "results" / "cpu-2core-amd-epyc" / "study"
+    plan = load_plan(folder)
+    report = analyze_study(load_study(folder, units(plan), plan))
+    for width in ("80", "140"):
+        monkeypatch.setenv("COLUMNS", width)
+        print_study(report, open_console())
+        assert len(capsys.readouterr().out.splitlines()) <= 85
+    print_study(report, open_console(), full=True)
+    words = capsys.readouterr().out
+    for told in (
+        "decode, side by side",
+        "why a task takes longer",
+        "adapter against the base, by language",
+        "own answers",
+    ):
+        assert told in words
+    assert "+0.0%\n" not in words  # answers that the limit alone made equally long
+
+
+def test_answers_that_the_limit_cut_off_are_not_compared(printed, tmp_path):
+    pytest.importorskip("bokeh")
+    common = {"answer_count": 4, "token_count": 32.0, "same_tokens": None}
+    cut = [NaturalLine(arm=arm, ended_share=0.0, log_ratio=None, **common) for arm in ("base", "tuned")]
+    report = replace(analyze_study(study_of(plan_of(ArmRole.TUNED))), natural=tuple(cut))
+    words = "every answer was cut off at 32 tokens: the same by design, so not compared"
+    assert words in printed(report)
+    write_study_page(report, tmp_path / "r.html")
+    assert words in (tmp_path / "r.html").read_text()
+    ended = replace(cut[1], ended_share=0.5, log_ratio=-0.2)
+    assert "cut off" not in printed(replace(report, natural=(cut[0], ended)))
+
+
+def test_a_made_language_is_explained(printed, tmp_path):
+    pytest.importorskip("bokeh")
+    plan = plan_of(ArmRole.TUNED)
+    assert "Tazmus is" not in printed(analyze_study(study_of(plan)), full=False)
+    made = replace(plan.languages[-1], key="tazmus", name="Tazmus")
+    items = tuple(replace(x, language="tazmus") if x.language == plan.languages[-1].key else x for x in plan.items)
+    report = analyze_study(study_of(replace(plan, languages=(*plan.languages[:-1], made), items=items)))
+    assert "Tazmus is a made language" in printed(report, full=False)
+    write_study_page(report, tmp_path / "r.html")
+    assert "Tazmus is a made language" in (tmp_path / "r.html").read_text()
 
 
 def strange():
