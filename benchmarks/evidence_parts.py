@@ -50,6 +50,7 @@ class Part:
     packages: tuple[str, ...] = ()
     output: str | None = None  # file of the results that takes standard output; else the log does
     optional: bool = False  # failing means that something is not to be had here
+    environment: tuple[tuple[str, str], ...] = ()
     remark: str = ""
 
 
@@ -126,7 +127,7 @@ class Evidence:
                 stdout=errors if output is None else stack.enter_context(output.open("wb")),
                 stderr=errors,
                 cwd=ROOT,
-                env=os.environ | self._environment | online,
+                env=os.environ | self._environment | online | dict(part.environment),
                 start_new_session=True,
             )
             try:

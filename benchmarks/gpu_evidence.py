@@ -317,6 +317,7 @@ def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> li
         ]
 
     (first, model), (small, small_model) = sizes.models[0], sizes.small
+    interpreter = (("TRITON_INTERPRET", "1"),) if sizes.device == "cpu" else ()
     adapted = ("--adapter", work / f"{small}-model/adapter")
     peft: dict[str, Any] = {"needs": (f"{small}-model",), "packages": ("peft",)}
     tests = ("-m", "gpu", "-v", "--durations=10", "-p", "no:cacheprovider", "--continue-on-collection-errors")
@@ -335,7 +336,7 @@ def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> li
             START_S + 26 * KERNEL_S + 66 * CASE_S,
             output="kernels.json",
         ),
-        profile(f"{first}-triton", model, "--kernels", "triton", more_s=8 * KERNEL_S),
+        profile(f"{first}-triton", model, "--kernels", "triton", more_s=8 * KERNEL_S, environment=interpreter),
         compare(f"compare-{first}-triton", first, f"{first}-triton"),
         part("tests", (python, "-m", "pytest", *tests, *sizes.tests), 2 * START_S + TESTS_S),
         profile(f"{small}-eager", small_model, skip=("energy",), more_s=STACKS_S),

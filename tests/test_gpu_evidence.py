@@ -354,18 +354,13 @@ def test_a_dry_run_goes_through_every_part(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((out / "outcomes.json").read_text())
     parts = {part["part"]: part for part in record["parts"]}
-    others = {name: (part["outcome"], part["detail"]) for name, part in parts.items() if part["outcome"] != "done"}
-    # Without a GPU Triton's kernels have only their interpreter, so this part shows what a failure looks like.
-    assert {name: outcome for name, (outcome, _) in others.items()} == {
-        "codestral-triton": "failed",
-        "compare-codestral-triton": "absent",
-    }, others
-    assert "Triton kernels need a GPU" in others["codestral-triton"][1]
+    assert {name: part["detail"] for name, part in parts.items() if part["outcome"] != "done"} == {}
     assert record["dry_run"] is True
     assert record["device"]["kind"] == "cpu"
 
     assert {name for name, part in parts.items() if part["run"]} == {
         "codestral",
+        "codestral-triton",
         "starcoder",
         *(f"smollm2-{what}" for what in ("eager", "compiled", "merged", "unmerged", "trained")),
         "codestral-study",

@@ -92,7 +92,8 @@ def measure(request: Request, folder: Path, channel: Channel) -> None:
         try:
             run = _measured(cell, spec, folder, channel, loaded, swapped)
             more = run.outcome is Outcome.COMPLETE
-            _save(replace(run, notes=(*run.notes, _one_of_several(number, len(request.shapes)))), folder)
+            others = [_one_of_several(number, len(request.shapes))] if len(request.shapes) > 1 else []
+            _save(replace(run, notes=(*run.notes, *others)), folder)
         except (MeasurementError, ModelError) as error:
             failure = str(error)  # another shape may fit
         _free_memory(device)

@@ -220,6 +220,7 @@ def test_shapes_are_runs_of_their_own_from_one_process(in_process, tmp_path):
     assert large.kernels is not None
     assert "batch 1 · prompt 8" in done.stdout
     assert "batch 2 · prompt 16" in done.stdout
+    assert "shape 3 of 3 that one process measured" in done.stdout
 
     done = in_process("show", out)
     assert done.returncode == 2
@@ -228,6 +229,9 @@ def test_shapes_are_runs_of_their_own_from_one_process(in_process, tmp_path):
     assert done.returncode == 2
     assert "b2-c16 exists already" in done.stderr
     assert len(list(out.iterdir())) == 2
+    done = in_process("profile", *words, "--shape", "1x4")
+    assert done.returncode == 0
+    assert "that one process measured" not in done.stdout  # it had one shape only
     done = in_process("profile", *words[:-1], out / "b1-c8", "--shape", "1x4")
     assert "is a run's folder" in done.stderr
 
