@@ -34,7 +34,8 @@ def repeat(model, seed, words):
     report = json.loads(done.stdout)
     (found,) = report["comparisons"]
     facts = {"seed": seed, "seconds": round(seconds, 1), "load before": load}
-    facts |= {key: report[key] for key in ("process_count", "block_count", "sample_count", "marked_count", "margin")}
+    facts |= {key: report[key] for key in ("process_count", "block_count", "sample_count", "marked_count")}
+    facts["margin"] = report["margin_log"]
     claims = [
         {"quantity": claim["quantity"], "scope": claim["scope"], "verdict": claim["verdict"], "p": claim["p"]}
         | {key: claim["estimate"][key] for key in ("value", "low", "high")}

@@ -142,6 +142,7 @@ def study_of(plan, effect=lambda _arm, _language: 0.0, *, noise=0.004, tokens_pe
                 steps.append(own)
                 at += len(own)
                 clock += prefill + int(own.sum())
+    block_count = len({(row["process"], row["block"]) for row in rows})
     arms = tuple(range(len(plan.arms)))
     models = tuple(replace(MODEL, tokenizer_digest=f"t{rate}") for rate in tokens_per_byte)
     header = Header(
@@ -159,6 +160,6 @@ def study_of(plan, effect=lambda _arm, _language: 0.0, *, noise=0.004, tokens_pe
         headers=(header,),
         samples=StudySamples(**{name: np.array([row[name] for row in rows]) for name in rows[0]}),
         step_ns=np.concatenate(steps),
-        finished_block_count=len(rows),
-        planned_block_count=len(rows),
+        finished_block_count=block_count,
+        planned_block_count=block_count,
     )

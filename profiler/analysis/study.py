@@ -100,7 +100,7 @@ class StudyReport:
     margin_reason: str
     claim_count: int
     process_count: int  # in the claims
-    block_count: int
+    block_count: int  # measured, with those of the models' own answers
     sample_count: int
     marked_count: int
     bytes_per_item: float  # of prompt and text, mean over the samples
@@ -269,7 +269,7 @@ def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) 
         margin_reason=reason,
         claim_count=len(claims),
         process_count=len(np.setdiff1d(study.samples.process, left_out)),
-        block_count=len(table.process),
+        block_count=study.finished_block_count,
         sample_count=len(study.samples),
         bytes_per_item=float(np.mean(item_bytes(study)[forced(study).item])),
         base_seconds_per_item=float(np.mean(seconds(forced(study, 0)))),

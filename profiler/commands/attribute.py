@@ -547,7 +547,7 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
         def tell(now: "StudyProgress") -> None:
             nonlocal told_s
             done, planned = now.finished_block_count, now.planned_block_count
-            doing = f"process {now.process + 1} of {now.process_count}"
+            doing = f"process {now.process + 1} of {now.process_count}{' of ' * bool(now.arm)}{now.arm}"
             left = "" if now.left_s is None or done == planned else f"about {duration(now.left_s)} left"
             stage = "done" if now.stage == "ended" else words.get(now.stage, "measuring").format(now.detail)
             progress.update(

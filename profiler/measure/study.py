@@ -45,6 +45,7 @@ class StudyProgress:
     planned_block_count: int
     process: int  # of the plan's, counted from 0
     process_count: int
+    arm: str  # of the process, where each arm has one of its own; else empty
     stage: str  # "loading", "warm-up", "blocks", "tracing", ...; "ended" with the process
     detail: str = ""
     left_s: float | None = None  # by what was measured so far; None before the first block
@@ -220,6 +221,7 @@ class _StudySession(Session):
                 planned_block_count=self.planned,
                 process=self.request.unit.process,
                 process_count=self.request.plan.process_count,
+                arm=self.request.plan.arms[self.request.unit.arms[0]].name if self.request.plan.apart else "",
                 stage=stage,
                 detail=detail,
                 left_s=self.pace.left_s(time.monotonic()),

@@ -101,11 +101,11 @@ def print_plan(plan: Plan, outlook: Outlook, console: Console) -> None:
     tasks = len({item.task for item in plan.items})
     if plan.apart:
         process = f"{plan.process_count:,} for each arm; each loads its model anew, and intervals are over them"
-        block = "one text, measured with each arm in its own process"
+        block = "one text, measured with one arm"
     else:
         process = f"{plan.process_count:,}, one after the other; each loads every arm anew, and intervals are over them"
         block = "one text, measured with every arm in a random order and back"
-    counts = f"{plan.block_count:,} per language and process"
+    counts = f"{plan.block_count:,} per language and process" + " of each arm" * plan.apart
     if outlook.natural_block_count:
         counts += f", and {outlook.natural_block_count:,} with the models' own answers"
     if outlook.finished_block_count:
@@ -170,8 +170,7 @@ def design_line(report: StudyReport) -> str:
     marked = f", {report.marked_count} of them marked" if report.marked_count else ""
     counts = (
         counted(report.process_count, "process"),
-        counted(report.block_count, "block")
-        + (f" and {report.natural[0].answer_count:,} with the models' own answers" if report.natural else ""),
+        counted(report.block_count, "block"),
         counted(report.sample_count, "sample"),
     )
     return (

@@ -125,19 +125,20 @@ def test_what_is_left_is_guessed_by_what_was_measured():
 
 def test_without_a_terminal_progress_is_lines_and_says_when_the_machine_was_busy(capfd):
     busy = Note(code="contaminated", message="3 of 12 samples ran on a contended host", advice="end other work")
-    common = {"planned_block_count": 6, "process_count": 2}
+    common = {"planned_block_count": 6, "process_count": 2, "arm": ""}
     with _progress() as tell:
         tell(StudyProgress(**common, finished_block_count=0, process=0, stage="loading", detail="base"))
         for done in (1, 2, 3):
             tell(StudyProgress(**common, finished_block_count=done, process=0, stage="blocks", left_s=200.0))
         tell(StudyProgress(**common, finished_block_count=3, process=0, stage="ended", left_s=100.0, notes=(busy,)))
-        tell(StudyProgress(**common, finished_block_count=6, process=1, stage="ended", left_s=0.0))
+        apart = common | {"arm": "tuned"}
+        tell(StudyProgress(**apart, finished_block_count=6, process=1, stage="ended", left_s=0.0))
     assert capfd.readouterr().err.splitlines() == [
         "process 1 of 2: loading base, 0 of 6 blocks measured",
         "process 1 of 2: measuring, 1 of 6 blocks measured, about 3 min left",
         "process 1 of 2: done, 3 of 6 blocks measured, about 2 min left; 3 of 12 samples ran on a contended host: end "
         "other work",
-        "process 2 of 2: done, 6 of 6 blocks measured",
+        "process 2 of 2 of tuned: done, 6 of 6 blocks measured",
     ]
 
 
@@ -410,6 +411,13 @@ def test_the_plan_as_json_says_what_would_be_measured_and_measures_nothing(tiny,
     assert plan["expected_s"] > 0
     assert {(item["language"], item["task"]) for item in plan["items"]} >= {("go", "one"), ("odin", "two")}
     assert not (tmp_path / "s").exists()
+
+
+def test_with_a_process_for_each_arm_a_block_is_one_arms(tiny, corpus, tmp_path):
+    done = tokprof(*options(tiny, corpus, tmp_path / "s"), "--plan", "--apart")
+    words = " ".join(done.stdout.split())
+    assert "process 2 for each arm; each loads its model anew" in words
+    assert "block 36: one text, measured with one arm; 1 per language and process of each arm" in words
 
 
 def test_a_plan_to_go_on_with_counts_what_is_measured_already(finished, tmp_path):

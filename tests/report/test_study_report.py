@@ -168,6 +168,7 @@ def test_a_recorded_study_in_short_is_some_80_lines_and_in_full_has_every_table(
         assert len(capsys.readouterr().out.splitlines()) <= 85
     print_study(report, open_console(), full=True)
     words = capsys.readouterr().out
+    assert "5 processes, 102 blocks, 1,122 samples" in words  # as the plan counts them
     for told in (
         "decode, side by side",
         "why a task takes longer",
