@@ -708,6 +708,7 @@ class TypicalStep:
     samples_ns: Array | None = None
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
+    repetition_samples_ns: Array | None = None  # of one process at clean times: the median of each clean repetition
     sample_unit: str = "step"  # or "process"
     kernel_scale: float = 1.0  # times of kernels over those measured, where they were put to the clean pass's
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
@@ -802,7 +803,8 @@ class PhaseDiff:
     ledgers: tuple[tuple[str, tuple[LedgerLine, ...]], ...]  # ("category", lines), ("layer", lines), ...
     line_of: tuple[tuple[str, Array], ...]
     residual_ns: float
-    doubts: tuple[str, ...] = ()  # why its figures are not to be relied on; what would be an effect is then "doubtful"
+    doubts: tuple[str, ...] = ()  # why its lines are not to be relied on; what would be an effect is then "doubtful"
+    disturbed: tuple[str, ...] = ()  # of these, why the whole difference is not, either
     a_limits: StepLimits | None = None  # of a run whose model and whose device's calibration are known
     b_limits: StepLimits | None = None
 

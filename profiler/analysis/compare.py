@@ -91,7 +91,7 @@ def compare(
     pairs = _pairs(found[0], found[1], notes)
     phases = tuple(compare_steps(x, y) for x, y in pairs)
     if clean:
-        phases = tuple(_doubted(diff, _run_doubts(diff, sides)) for diff in phases)
+        phases = tuple(_with_run_doubts(diff, sides) for diff in phases)
     phases = tuple(with_residual_doubts(diff) for diff in phases)
     if clean and calibrations is not None:
         phases = tuple(_beside_floors(diff, sides, calibrations) for diff in phases)
@@ -125,9 +125,9 @@ def _unlike_work(a: Run | None, b: Run | None) -> tuple[str, ...]:
     return tuple(f"{word} {mine} → {other}" for word, mine, other in found if mine != other)
 
 
-def _run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> list[str]:
-    """Say what about the measurement of two runs takes the worth from their comparison."""
-    doubts = []
+def _with_run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> PhaseDiff:
+    """Return the comparison of two runs with what about their measurement takes its worth from it."""
+    disturbed, unlike = [], []
     for letter, side, step in zip("AB", sides, (diff.a, diff.b), strict=True):
         if step.phase is None:
             continue
@@ -135,12 +135,12 @@ def _run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> list[s
         marked, total = (sum(c) for c in zip(*(marked_repetitions(run, step.phase) for run in runs), strict=True))
         if marked > MARKED_SHARE * total:
             which = "all" if marked == total else f"{marked} of"
-            doubts.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
+            disturbed.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
         both = [same_steps_ns(run.spans, PassKind.KERNELS, step.phase) for run in runs]
         clean_ns, profiled_ns = (sum(known) for known in zip(*(ns for ns in both if ns is not None), strict=True))
         if not 1 / MUCH < profiled_ns / clean_ns < MUCH:
-            doubts.append(f"{letter}'s profiled pass took ×{profiled_ns / clean_ns:.2f} the clean pass's time")
-    return doubts
+            unlike.append(f"{letter}'s profiled pass took ×{profiled_ns / clean_ns:.2f} the clean pass's time")
+    return replace(_doubted(diff, [*disturbed, *unlike]), disturbed=tuple(disturbed))
 
 
 def with_residual_doubts(diff: PhaseDiff) -> PhaseDiff:
@@ -275,7 +275,10 @@ def _on_samples(phases: Sequence[PhaseDiff]) -> list[Note]:
     for diff in phases:
         several = _has_samples(diff.a) and _has_samples(diff.b)
         alike = diff.a.sample_unit == diff.b.sample_unit
-        kinds.add("one-sample" if not several else f"unit-{diff.a.sample_unit}" if alike else "unit-mixed")
+        unit = diff.a.sample_unit
+        if unit == "step" and diff.a.repetition_samples_ns is not None and diff.b.repetition_samples_ns is not None:
+            unit = "repetition"
+        kinds.add("one-sample" if not several else f"unit-{unit}" if alike else "unit-mixed")
     return [
         Note(code=code, message=m, advice=advice, level=NoteLevel.INFO) for code, m, advice in _UNITS if code in kinds
     ]
@@ -283,6 +286,12 @@ def _on_samples(phases: Sequence[PhaseDiff]) -> list[Note]:
 
 _UNITS = (
     ("unit-process", "intervals are Welch's over processes, the unit of replication", ""),
+    (
+        "unit-repetition",
+        "the interval of a whole step is over the clean repetitions of one process a side, those of lines are over its "
+        "profiled steps: they tell noise inside these two recordings, not differences between processes",
+        "profile both sides with --processes 5 for intervals between processes",
+    ),
     (
         "unit-step",
         "intervals are over the steps of one process a side: they tell noise inside these two recordings, not "
@@ -566,8 +575,7 @@ def _sentence(diff: PhaseDiff) -> str:
     if abs(relative) < 0.0005:
         return f"{what} takes the same time in both ({diff.a.wall_ns / 1e6:.3f} ms)."
     times = f"{diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms, {change / 1e6:+.3f} ms"
-    units = "processes" if diff.a.sample_unit == "process" else "steps"
-    total = total_line(diff)
+    total, units = total_line(diff)
     if total.high_ns is not None:
         times += f" ± {(total.high_ns - total.difference_ns) / 1e6:.3f}"
     if total.verdict in ("noise", "inconclusive"):
@@ -580,16 +588,26 @@ def _sentence(diff: PhaseDiff) -> str:
     parts += [("gaps", gaps), ("not accounted for", diff.residual_ns)]
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
-    if diff.doubts:
+    doubts = "; ".join(diff.doubts)
+    if diff.disturbed:
         return (
             f"{what} of B came out {abs(relative):.1%} {word} than A's ({times}), which is not to be relied on: "
-            f"{'; '.join(diff.doubts)}. In the ledger: {listed}."
+            f"{doubts}. In the ledger: {listed}."
+        )
+    if diff.doubts:
+        return (
+            f"{what} of B is {abs(relative):.1%} {word} than A's ({times}); where that comes from is not to be relied "
+            f"on: {doubts}. In the ledger: {listed}."
         )
     return f"{what} of B is {abs(relative):.1%} {word} than A's ({times}): {listed}."
 
 
-def total_line(diff: PhaseDiff) -> LedgerLine:
-    """Return the difference of the whole step as a line, with its interval and verdict where there are samples."""
+def total_line(diff: PhaseDiff) -> tuple[LedgerLine, str]:
+    """Return the difference of the whole step as a line, with its interval and verdict where there are samples.
+
+    The interval is over what the word returned with it names: processes, else the clean repetitions of two runs, else
+    the steps of two traces.
+    """
     line = LedgerLine(
         key="the whole step",
         a_count=len(diff.a.kernels),
@@ -603,9 +621,14 @@ def total_line(diff: PhaseDiff) -> LedgerLine:
         kernel_set_effect_ns=0.0,
         gap_effect_ns=0.0,
     )
-    walls = (diff.a.wall_samples_ns, diff.b.wall_samples_ns)
+    walls, unit = (diff.a.wall_samples_ns, diff.b.wall_samples_ns), "steps"
+    repetitions = (diff.a.repetition_samples_ns, diff.b.repetition_samples_ns)
+    if diff.a.sample_unit == "process":
+        unit = "processes"
+    elif all(samples is not None for samples in repetitions):
+        walls, unit = repetitions, "repetitions"
     if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
-        return line
+        return line, unit
     samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
     (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns, diff.a.sample_unit)
-    return _without_effect(line) if diff.doubts else line
+    return (_without_effect(line) if diff.disturbed else line), unit

@@ -46,6 +46,13 @@ def same_steps_ns(spans: Spans, kind: PassKind, phase: Phase) -> tuple[float, fl
     return float(np.median(clean_ns)), float(np.median(other_ns))
 
 
+def repetition_samples_ns(spans: Spans, phase: Phase) -> Array:
+    """Return the median of each clean repetition over those steps of a phase that were profiled as well."""
+    clean, other = (spans.of(pass_kind=k, phase=phase, counted=True) for k in (PassKind.CLEAN, PassKind.KERNELS))
+    clean = clean.select(np.isin(clean.step, other.step))
+    return np.array([np.median(clean.duration_ns[clean.repetition == r]) for r in np.unique(clean.repetition)])
+
+
 def profiled_phase(run: Run, phase: Phase) -> ProfiledPhase | None:
     """Return the typical step of a phase in a run's profiled pass; ``None`` where that saw no kernel of it."""
     steps = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.analysis.profiled import busy_share, category_ns, profiled_phases, same_steps_ns
+from tokprof.profiler.analysis.profiled import (
+    busy_share,
+    category_ns,
+    profiled_phases,
+    repetition_samples_ns,
+    same_steps_ns,
+)
 from tokprof.profiler.analysis.roofline import ceiling_of, phase_roofline
 from tokprof.profiler.analysis.summary import sm_clock_mhz
 from tokprof.profiler.record import (
@@ -57,7 +63,10 @@ def at_clean_times(
             if step is not None and both is not None:
                 clean_ns, profiled_ns = both
                 clean = clean_step(step, clean_ns, clean_ns / profiled_ns if on_cpu else 1.0)
-                cleaned.append(replace(clean, time_of=_time_of(run, step.title, phase)))
+                samples = repetition_samples_ns(run.spans, phase)
+                several = samples if len(samples) > 1 else None
+                time_of = _time_of(run, step.title, phase)
+                cleaned.append(replace(clean, time_of=time_of, repetition_samples_ns=several))
                 walls.append(both)
         if cleaned:
             steps.append(pooled(cleaned, notes))
@@ -210,6 +219,7 @@ def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
         samples_ns=durations if several else first.samples_ns,
         gap_samples_ns=gaps if several else first.gap_samples_ns,
         wall_samples_ns=walls if several else first.wall_samples_ns,
+        repetition_samples_ns=None,
         sample_unit="process" if several else "step",
     )
 

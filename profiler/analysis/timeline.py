@@ -100,7 +100,7 @@ class StepTotal:
     residual_ms: float  # what medians over several steps, each by itself, leave over
     busy_ms: float  # median time in which at least one kernel ran
     time_of: str  # which steps wall_ns is the median of, where it is not of those of the trace
-    spread: float | None  # standard deviation of the wall time over its mean
+    spread: float | None  # standard deviation of the wall time over its mean; of a run over its clean repetitions
     gaps: tuple[GapTotal, ...]
     lines: tuple[StepLine, ...]  # in the order of time, repeated layers folded; the heaviest where there are more
     line_count: int  # of all lines
@@ -409,7 +409,7 @@ def _kernel_totals(line: Timeline, top: int) -> tuple[KernelTotal, ...]:
 def _step_total(step: TypicalStep, top: int, ceiling: Ceiling | None = None) -> StepTotal:
     kernels = step.kernels
     categories = np.bincount(kernels.category, weights=kernels.duration_ns, minlength=len(kernels.categories)) / 1e6
-    samples = step.wall_samples_ns
+    samples = step.wall_samples_ns if step.repetition_samples_ns is None else step.repetition_samples_ns
     kernel_ns, idle_ns = float(kernels.duration_ns.sum()), float(kernels.gap_ns.sum())
     lines, line_count = folded(step, top, None if ceiling is None else kernel_floors(kernels, ceiling))
     return StepTotal(

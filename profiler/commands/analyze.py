@@ -235,6 +235,7 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
                 "b_kernel_count": len(p.b.kernels),
                 "residual_ns": p.residual_ns,
                 "doubts": p.doubts,
+                "disturbed": p.disturbed,
                 "a_time_of": p.a.time_of,
                 "b_time_of": p.b.time_of,
                 "a_limits": msgspec.to_builtins(p.a_limits),

@@ -182,7 +182,7 @@ def test_two_runs_differ_by_their_clean_times_exactly(tmp_path, device):
     assert "80.000" not in said[0].message
     assert "0.080 ms in the clean pass" in said[0].message
     assert ("scaled by 0.800" if device == "cpu" else "keep their durations") in said[0].message
-    assert codes(diff) == {"clean-times", "unit-step"}
+    assert codes(diff) == {"clean-times", "unit-repetition"}
 
 
 def test_with_several_processes_a_side_the_process_is_the_unit(tmp_path):
@@ -224,8 +224,30 @@ def test_between_disturbed_runs_nothing_is_called_an_effect(tmp_path):
 
 def test_a_profiled_pass_quite_unlike_the_clean_one_takes_the_worth_from_a_difference(tmp_path):
     diff = compare(*sides(tmp_path, [14.0], [80.0]))
-    assert "A's profiled pass took ×7.14 the clean pass's time" in headline(diff)
+    said = headline(diff)
+    assert said.startswith(
+        "The decode step of B is 471.4% slower than A's (0.014 → 0.080 ms, +0.066 ms ± 0.000); where"
+    )
+    assert "comes from is not to be relied on: A's profiled pass took ×7.14 the clean pass's time" in said
     assert {line.verdict for _, lines in diff.phases[0].ledgers for line in lines} <= {"doubtful", "inconclusive"}
+
+
+def test_how_well_a_whole_difference_is_known_the_clean_repetitions_tell(tmp_path):
+    """However the few profiled steps scattered."""
+    a, b = sides(tmp_path, [80.0], [92.0])
+
+    def scattered(recording, by_us):
+        spans = recording.run.spans
+        clean = spans.pass_kind == list(PassKind).index(PassKind.CLEAN)
+        late = np.where(clean, (spans.repetition - 1) * by_us * US, 0).astype(np.int64)
+        return [
+            replace(recording, run=replace(recording.run, spans=replace(spans, host_end_ns=spans.host_end_ns + late)))
+        ]
+
+    assert "over repetitions" not in headline(compare(a, b))  # it is an effect, and told as one
+    told = headline(compare(scattered(a[0], 30.0), scattered(b[0], 30.0)))
+    assert "shows no difference beyond its noise (0.080 → 0.092 ms, +0.012 ms ± 0." in told
+    assert "95 % interval over repetitions" in told
 
 
 def test_a_difference_that_lies_in_no_line_is_not_relied_on(tmp_path):
