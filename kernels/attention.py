@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tokprof.kernels.launch import Cost, dot, launch, sm_count
 
-_PARTS = 16  # partial results that the second kernel takes at a time
 _MAX_SPLITS = 512
 MAX_SIZE = 256  # of a head: its row of queries stays in registers
 
@@ -117,11 +116,13 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     shared = heads // kv_heads
     if splits is None:
         splits = 2 * sm_count(q.device) // (batch * kv_heads)
+    splits = min(max(splits, 1), _MAX_SPLITS)
+    most = triton.next_power_of_2(splits)  # of parts: what the second kernel is compiled for, however many the tokens
     padded = max(16, triton.next_power_of_2(size))
     # Tokens and query heads that a program takes at a time; three TF32 products in place of one want the registers.
     block, padded_heads = (64, max(16, triton.next_power_of_2(shared))) if q.element_size() == 2 else (32, 16)
     blocks = triton.cdiv(tokens, block)
-    part_blocks = triton.cdiv(blocks, min(max(splits, 1), _MAX_SPLITS))
+    part_blocks = triton.cdiv(blocks, splits)
     splits = triton.cdiv(blocks, part_blocks)  # no part is empty
     out = torch.empty((batch, heads, 1, size), dtype=q.dtype, device=q.device)
     parts = log_sums = None
@@ -140,7 +141,7 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     if splits > 1:
         launch(
             _combine_attention, (batch * heads,), parts, log_sums, out, splits, size,
-            ALL=_MAX_SPLITS, PARTS=_PARTS, SIZE=padded,
+            ALL=most, PARTS=min(most, max(8192 // padded, 1)), SIZE=padded,  # as many at a time as registers hold
         )  # fmt: skip
     return out
 

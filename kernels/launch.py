@@ -3,10 +3,11 @@
 import contextlib
 import contextvars
 import functools
+import math
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class Launch:
     divisible: tuple[int, ...]  # positions of the arguments that divide by 16
     num_warps: int
     num_stages: int
+    program_count: int = field(compare=False)  # of which the compiler knows nothing
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ def launch(
     """
     recorder = _recorder.get()
     if recorder is not None:
-        recorder.append(_as_compiled(kernel, arguments, constants, num_warps, num_stages))
+        recorder.append(_as_compiled(kernel, grid, arguments, constants, num_warps, num_stages))
         return
     if not INTERPRETED and not arguments[0].is_cuda:
         raise KernelError(
@@ -117,7 +119,12 @@ def recording() -> Iterator[list[Launch]]:
 
 
 def _as_compiled(
-    kernel: Any, arguments: Sequence[Any], constants: Mapping[str, Any], num_warps: int, num_stages: int
+    kernel: Any,
+    grid: tuple[int, ...],
+    arguments: Sequence[Any],
+    constants: Mapping[str, Any],
+    num_warps: int,
+    num_stages: int,
 ) -> Launch:
     """Specialise as Triton's own launcher does: None and 1 become constants, multiples of 16 are known to be such."""
     signature, fixed, divisible = {}, dict(constants), []
@@ -148,12 +155,12 @@ def _as_compiled(
         divisible=tuple(divisible),
         num_warps=num_warps,
         num_stages=num_stages,
+        program_count=math.prod(grid),
     )
 
 
-@functools.cache
-def compiled_resources(launch_: Launch, capability: int) -> Resources:
-    """Compile a recorded launch for ``sm_<capability>`` (80, 90, 100, ...); no GPU is needed.
+def compiled_for(launch_: Launch, capability: int) -> Any:
+    """Return Triton's compiled kernel of a recorded launch for ``sm_<capability>`` (80, 90, ...); no GPU is needed.
 
     Raises
     ------
@@ -168,11 +175,17 @@ def compiled_resources(launch_: Launch, capability: int) -> Resources:
         constexprs=dict(launch_.constants),
         attrs={(position,): [["tt.divisibility", 16]] for position in launch_.divisible},
     )
-    compiled = triton.compile(
+    return triton.compile(
         source,
         target=GPUTarget("cuda", capability, 32),
         options={"num_warps": launch_.num_warps, "num_stages": launch_.num_stages, **_OPTIONS},
     )
+
+
+@functools.cache
+def compiled_resources(launch_: Launch, capability: int) -> Resources:
+    """Return what a recorded launch takes of ``sm_<capability>``; see :func:`compiled_for`."""
+    compiled = compiled_for(launch_, capability)
     # ptxas counts what it spilled as the stack frame of the kernel, which no kernel here needs for anything else.
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])

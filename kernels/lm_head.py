@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tokprof.kernels.launch import Cost, launch
-from tokprof.kernels.matvec import check_skinny, dot_one, dot_some, padded_rows, tile_for_one, tile_for_some
+from tokprof.kernels.matvec import check_skinny, dot_one, dot_some, launch_for_one, launch_for_some, rows_of_program
 
 
 def greedy_reference(x: Tensor, weight: Tensor) -> Tensor:
@@ -35,19 +35,19 @@ def _lm_head_gemv(
 @triton.jit
 def _lm_head_gemm(
     x, weight, best, choice, count, x_row_stride, x_stride, row_stride, tokens, inputs,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
+    HEIGHT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
-    token = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    token, inside = rows_of_program(tokens, HEIGHT, ROWS)
     logit = dot_some(
-        x, x_row_stride, x_stride, count, weight, token, token < tokens, row_stride, inputs, ROWS, COLUMNS, COUNT
+        x, x_row_stride, x_stride, count, weight, token, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
     logit = tl.where(logit != logit, float("inf"), logit)
-    logit = tl.where((token < tokens)[:, None], logit, float("-inf"))
+    logit = tl.where(inside[:, None], logit, float("-inf"))
     largest, at = tl.max(logit, 0, return_indices=True, return_indices_tie_break_left=True)
     vector = tl.arange(0, COUNT)
     to = vector * tl.num_programs(0) + tl.program_id(0)
     tl.store(best + to, largest, mask=vector < count)
-    tl.store(choice + to, tl.program_id(0) * ROWS + at, mask=vector < count)
+    tl.store(choice + to, tl.program_id(0) * HEIGHT + at, mask=vector < count)
 
 
 @triton.jit
@@ -63,21 +63,18 @@ def greedy(x: Tensor, weight: Tensor) -> Tensor:
     """Return each row's token of the largest logit, (rows,) int64; shapes as ``x`` and ``weight`` of ``matvec``."""
     check_skinny(x, weight)
     rows, (tokens, inputs) = x.shape[0], weight.shape
-    tile = tile_for_one(tokens, inputs, x.device) if rows == 1 else tile_for_some(x, weight)
-    blocks = triton.cdiv(tokens, tile[0])
+    blocks, how = launch_for_one(weight) if rows == 1 else launch_for_some(x, weight)
     best = torch.empty((rows, blocks), dtype=torch.float32, device=x.device)
     choice = torch.empty((rows, blocks), dtype=torch.int32, device=x.device)
     out = torch.empty(rows, dtype=torch.int64, device=x.device)
     if rows == 1:
         launch(
-            _lm_head_gemv, (blocks,), x, weight, best, choice, x.stride(1), weight.stride(0), tokens, inputs,
-            ROWS=tile[0], COLUMNS=tile[1],
+            _lm_head_gemv, (blocks,), x, weight, best, choice, x.stride(1), weight.stride(0), tokens, inputs, **how
         )  # fmt: skip
     else:
         launch(
             _lm_head_gemm, (blocks,), x, weight, best, choice,
-            rows, x.stride(0), x.stride(1), weight.stride(0), tokens, inputs,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4, num_warps=4 if rows <= 32 else 8,
+            rows, x.stride(0), x.stride(1), weight.stride(0), tokens, inputs, **how,
         )  # fmt: skip
     launch(_argmax, (rows,), best, choice, out, blocks, BLOCK=triton.next_power_of_2(blocks), num_warps=8)
     return out

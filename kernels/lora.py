@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tokprof.kernels.launch import Cost, dot, launch
-from tokprof.kernels.matvec import dot_one, dot_some, matvec, padded_rows, tile_for_one, tile_for_some
+from tokprof.kernels.matvec import dot_one, dot_some, launch_for_one, launch_for_some, matvec, rows_of_program
 
 _RANKS = 16  # of the adapter's inner vector that a program takes at a time
 
@@ -44,10 +44,9 @@ def _lora_gemv(
 @triton.jit
 def _lora_gemm(
     x, weight, inner, b, bias, out, scaling, count, x_row_stride, x_stride, row_stride, b_stride, outputs, inputs, rank,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANKS: tl.constexpr,
+    HEIGHT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr, RANKS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    inside = row < outputs
+    row, inside = rows_of_program(outputs, HEIGHT, ROWS)
     total = dot_some(
         x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
@@ -82,19 +81,18 @@ def lora(x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scaling: float, bias: 
     out = torch.empty((rows, outputs), dtype=x.dtype, device=x.device)
     inner = matvec(x, a, dtype=torch.float32)
     if rows == 1:
-        tile = tile_for_one(outputs, inputs, x.device)
+        programs, how = launch_for_one(weight)
         launch(
-            _lora_gemv, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            _lora_gemv, (programs,), x, weight, inner, b, bias, out, scaling,
             x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
-            ROWS=tile[0], COLUMNS=tile[1], RANKS=_RANKS,
+            RANKS=_RANKS, **how,
         )  # fmt: skip
     else:
-        tile = tile_for_some(x, weight)
+        programs, how = launch_for_some(x, weight)
         launch(
-            _lora_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, inner, b, bias, out, scaling,
+            _lora_gemm, (programs,), x, weight, inner, b, bias, out, scaling,
             rows, x.stride(0), x.stride(1), weight.stride(0), b.stride(0), outputs, inputs, rank,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), RANKS=_RANKS,
-            num_stages=4, num_warps=4 if rows <= 32 else 8,
+            RANKS=_RANKS, **how,
         )  # fmt: skip
     return out
 

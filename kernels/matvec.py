@@ -35,13 +35,27 @@ def dot_one(x, x_stride, weight, row, row_inside, row_stride, inputs, ROWS: tl.c
     """Return the products (ROWS,) of the weights' rows ``row`` with the vector ``x``, in float32."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     start_of_row = weight + row.to(tl.int64)[:, None] * row_stride
-    for start in tl.range(0, inputs, COLUMNS, num_stages=3):
+    for start in tl.range(0, inputs, COLUMNS, num_stages=4):
         column = start + tl.arange(0, COLUMNS)
         inside = column < inputs
         w = tl.load(start_of_row + column[None, :], mask=row_inside[:, None] & inside[None, :], other=0)
         v = tl.load(x + column * x_stride, mask=inside, other=0)
+        if w.dtype == tl.int8:
+            # The bits of 2^23 + 128 + w, less the constant: exact, and not by the few units that convert integers.
+            w = ((w.to(tl.int32) & 0xFF) ^ 0x4B000080).to(tl.float32, bitcast=True) - 8388736.0
         total += w.to(tl.float32) * v.to(tl.float32)[None, :]
     return tl.sum(total, 1)
+
+
+@triton.jit
+def rows_of_program(outputs, HEIGHT: tl.constexpr, ROWS: tl.constexpr):
+    """Return a tile of the weights' rows (ROWS,), and which of them this program has: HEIGHT at most."""
+    offset = tl.arange(0, ROWS)
+    row = tl.program_id(0) * HEIGHT + offset
+    inside = row < outputs
+    if HEIGHT < ROWS:
+        inside &= offset < HEIGHT
+    return row, inside
 
 
 @triton.jit
@@ -87,10 +101,9 @@ def _gemv(
 @triton.jit
 def _skinny_gemm(
     x, weight, scale, bias, out, count, x_row_stride, x_stride, row_stride, outputs, inputs,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
+    HEIGHT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    inside = row < outputs
+    row, inside = rows_of_program(outputs, HEIGHT, ROWS)
     total = dot_some(
         x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
@@ -121,17 +134,16 @@ def matvec(
     rows, (outputs, inputs) = x.shape[0], weight.shape
     out = torch.empty((rows, outputs), dtype=dtype or x.dtype, device=x.device)
     if rows == 1 or outputs <= _FEW_OUTPUTS:
-        tile = tile_for_one(outputs, inputs, x.device)
+        programs, how = launch_for_one(weight)
         launch(
-            _gemv, (triton.cdiv(outputs, tile[0]), rows), x, weight, scale, bias, out,
-            x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, ROWS=tile[0], COLUMNS=tile[1],
+            _gemv, (programs, rows), x, weight, scale, bias, out,
+            x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, **how,
         )  # fmt: skip
     else:
-        tile = tile_for_some(x, weight)
+        programs, how = launch_for_some(x, weight)
         launch(
-            _skinny_gemm, (triton.cdiv(outputs, tile[0]),), x, weight, scale, bias, out,
-            rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs,
-            ROWS=tile[0], COLUMNS=tile[1], COUNT=padded_rows(rows), num_stages=4, num_warps=4 if rows <= 32 else 8,
+            _skinny_gemm, (programs,), x, weight, scale, bias, out,
+            rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, **how,
         )  # fmt: skip
     return out
 
@@ -157,24 +169,38 @@ def check_skinny(x: Tensor, weight: Tensor) -> None:
         raise ValueError("each row of weight wants to be contiguous: a transposed one would be read far slower")
 
 
-def tile_for_one(outputs: int, inputs: int, device: torch.device) -> tuple[int, int]:
-    """Return rows and columns of a tile of 4096 weights: as tall as leaves two programs to each multiprocessor."""
-    rows = 16
-    while rows > 1 and triton.cdiv(outputs, rows) < 2 * sm_count(device):
-        rows //= 2
-    return rows, min(4096 // rows, max(16, triton.next_power_of_2(inputs)))
+def launch_for_one(weight: Tensor) -> tuple[int, dict[str, int]]:
+    """Return how many programs multiply one row, and the constants of their launch.
 
-
-def tile_for_some(x: Tensor, weight: Tensor) -> tuple[int, int]:
-    """Return rows and columns of a tile for the tensor cores: as large as registers allow in any supported dtype."""
+    A program has three tiles of 8 KiB under way, the narrower the weights, the more of them: as tall as leaves two
+    programs to every multiprocessor.
+    """
     outputs, inputs = weight.shape
-    rows = 16 if triton.cdiv(outputs, 64) < 2 * sm_count(x.device) else 64
-    columns = 256 if rows == 16 and x.shape[0] <= 32 else 128
+    rows = 16
+    while rows > 1 and triton.cdiv(outputs, rows) < 2 * sm_count(weight.device):
+        rows //= 2
+    columns = min(8192 // (rows * weight.element_size()), 2048, max(16, triton.next_power_of_2(inputs)))
+    return triton.cdiv(outputs, rows), {"ROWS": rows, "COLUMNS": columns}
+
+
+def launch_for_some(x: Tensor, weight: Tensor) -> tuple[int, dict[str, int]]:
+    """Return how many programs multiply several rows, and the constants and options of their launch.
+
+    Every program reads all of ``x`` from the second-level cache, at 32 rows as much as 32 rows of the weights: the more
+    rows of the weights it takes, the less of that. They are as many as still leave a program to nearly every
+    multiprocessor, and need not fill a tile: its other rows are not read.
+    """
+    count, (outputs, inputs) = x.shape[0], weight.shape
+    heights = (height for height in (64, 48, 32) if triton.cdiv(outputs, height) >= 0.9 * sm_count(x.device))
+    height = next(heights, 16)
+    columns = 256 if height == 16 and count <= 32 else 128
     if max(x.element_size(), weight.element_size()) == 4:
         columns = 32  # each product is three of TF32, with as many registers
-    return rows, min(columns, max(16, triton.next_power_of_2(inputs)))
-
-
-def padded_rows(rows: int) -> int:
-    """Return the number of vectors that :func:`dot_some` is compiled for."""
-    return max(16, int(triton.next_power_of_2(rows)))
+    constants = {
+        "HEIGHT": height,
+        "ROWS": 16 if height == 16 else 64,
+        "COLUMNS": min(columns, max(16, triton.next_power_of_2(inputs))),
+        "COUNT": max(16, triton.next_power_of_2(count)),
+    }
+    stages = 6 if weight.element_size() == 1 else 4  # half the bytes to a tile: so many more of them under way
+    return triton.cdiv(outputs, height), constants | {"num_stages": stages, "num_warps": 4 if count <= 32 else 8}

@@ -16,7 +16,7 @@ from tokprof.kernels.catalogue import relative_difference
 from tokprof.kernels.launch import INTERPRETED
 from tokprof.kernels.lm_head import greedy
 from tokprof.kernels.lora import lora, lora_reference
-from tokprof.kernels.matvec import MAX_ROWS, matvec, matvec_reference, quantize_rows
+from tokprof.kernels.matvec import MAX_ROWS, launch_for_some, matvec, matvec_reference, quantize_rows
 from tokprof.kernels.norms import layer_norm, layer_norm_reference, rms_norm, rms_norm_reference
 from tokprof.kernels.rotary import rotary, rotary_reference
 
@@ -108,7 +108,14 @@ def test_rotary(dtype, heads, kv_heads, size, tokens):
 @pytest.mark.parametrize("dtype", LONG_DTYPES)
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "size", "tokens", "splits"),
-    [(17, 1, 24, 300, 5), (6, 2, 16, 150, 2), (3, 3, 20, 300, 1), (6, 2, 16, 64, 4), (17, 1, 24, 1, None)],
+    [
+        (17, 1, 24, 300, 5),
+        (6, 2, 16, 150, 2),
+        (3, 3, 20, 300, 1),
+        (6, 2, 16, 64, 4),
+        (17, 1, 24, 1, None),
+        (2, 1, 200, 2200, 100),  # more parts than the second kernel takes at a time
+    ],
 )
 def test_decode_attention(dtype, heads, kv_heads, size, tokens, splits):
     q = random(2, heads, 1, size, dtype=dtype)
@@ -146,6 +153,19 @@ def test_skinny_products(dtype, rows, inputs, outputs):
     packed, scale = quantize_rows(weight)
     wanted = matvec_reference(x.double(), packed, scale.double(), bias.double())
     check(matvec(given, scattered(packed, last=False), scale, bias), wanted, dtype)
+
+
+@pytest.mark.parametrize("dtype", LONG_DTYPES)
+def test_products_whose_programs_take_fewer_rows_than_a_tile(dtype, monkeypatch):
+    monkeypatch.setattr("tokprof.kernels.matvec.sm_count", lambda _: 3)
+    x, weight = random(3, 70, dtype=dtype), random(120, 70, dtype=dtype)
+    assert {name: launch_for_some(x, weight)[1][name] for name in ("HEIGHT", "ROWS")} == {"HEIGHT": 48, "ROWS": 64}
+    a, b = random(5, 70, dtype=dtype), random(120, 5, dtype=dtype)
+    full = x.double() @ weight.double().T
+    check(matvec(x, weight), full, dtype)
+    check(lora(x, weight, a, b, 0.7), lora_reference(*(t.double() for t in (x, weight, a, b)), 0.7), dtype)
+    weight[60], weight[119] = x[0], x[1]  # in the second program, and the last row of the last
+    assert greedy(x, weight)[:2].tolist() == [60, 119]
 
 
 def test_quantized_rows_are_within_half_a_step():

@@ -1,6 +1,7 @@
 """Every kernel compiled ahead of time, without a GPU: it fits, and spills nothing."""
 
 import os
+import re
 
 import pytest
 
@@ -11,7 +12,7 @@ from tokprof.kernels import launch as launching  # noqa: E402 - not without Trit
 from tokprof.kernels.activations import gelu, swiglu  # noqa: E402
 from tokprof.kernels.attention import decode_attention  # noqa: E402
 from tokprof.kernels.catalogue import cases  # noqa: E402
-from tokprof.kernels.launch import compiled_resources, recording  # noqa: E402
+from tokprof.kernels.launch import compiled_for, compiled_resources, recording  # noqa: E402
 from tokprof.kernels.lora import lora  # noqa: E402
 from tokprof.kernels.matvec import matvec  # noqa: E402
 from tokprof.kernels.norms import MAX_WIDTH, layer_norm, rms_norm  # noqa: E402
@@ -55,6 +56,33 @@ def test_one_launch_of_every_kernel_compiles_without_spilling():
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_every_launch_of_four_models_compiles_without_spilling(capability):
     assert len(check(compiled(list(every_case()), torch.bfloat16, [capability]))) == 13
+
+
+@pytest.mark.slow
+def test_what_reads_much_asks_for_enough_of_it_at_a_time_on_every_multiprocessor_of_an_h100():
+    # Its 3.35 TB/s times some 0.7 microseconds of latency are 18 KB to a multiprocessor, of which it has 132.
+    multiprocessors, buffer_bytes = 132, 2 * 18_000
+    readers = ("decode attention", "skinny product", "skinny product, int8", "LM head, greedy")
+    seen = set()
+    for case in every_case():
+        if case.kernel not in readers or case.cost().bytes < 30e6:
+            continue  # what takes less than ten microseconds waits for launches and latencies
+        launch, *_ = case.launches()
+        seen.add(launch.name)
+        assert launch.program_count >= 0.9 * multiprocessors, case
+        found = compiled_resources(launch, 90)
+        registers = -(-found.register_count // 8) * 8 * 32 * launch.num_warps
+        resident = min(65_536 // registers, 228 * 1024 // (found.shared_bytes + 1024))
+        buffers = found.shared_bytes * min(resident, launch.program_count / multiprocessors)
+        assert buffers >= buffer_bytes, case
+        # Loads into shared memory, which no thread waits for, with their bytes: what is large comes 16 at a time.
+        ptx = compiled_for(launch, 90).asm["ptx"]
+        widths = [int(n, 16) for n in re.findall(r"cp\.async\.c[ag]\.shared\.global .*?, 0x([0-9a-f]+)", ptx)]
+        assert 2 * sum(n for n in widths if n == 16) >= sum(widths) > 0, case
+        constants = dict(launch.constants)
+        if "COUNT" in constants:  # each program reads the vectors again from the cache: no more of them than of weights
+            assert constants["COUNT"] <= constants["HEIGHT"], case
+    assert seen == {"decode_attention", "gemv", "skinny_gemm", "lm_head_gemv", "lm_head_gemm"}
 
 
 @pytest.mark.slow

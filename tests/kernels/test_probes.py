@@ -123,16 +123,10 @@ def test_every_probe_compiles_without_spilling(capability):
 
 def test_the_clock_probe_reads_the_device_s_own_counters():
     from tokprof.kernels import probe_kernels
-    from tokprof.kernels.launch import recording
+    from tokprof.kernels.launch import compiled_for, recording
 
     with recording() as launches:
         probe_kernels.clock(torch.empty(3, dtype=torch.int64, device="meta"))
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    (one,) = launches
-    source = ASTSource(fn=one.kernel, signature=dict(one.signature), constexprs=dict(one.constants))
-    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1}).asm["ptx"]
+    ptx = compiled_for(launches[0], 90).asm["ptx"]
     assert ptx.count("%clock64") == 3
     assert ptx.count("%globaltimer") == 3
