@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokprof.profiler.commands.profile import Weights, check_model, default_folder
-from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, TokprofError
+from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, TokprofError, misfit
 
 if TYPE_CHECKING:
     from tokprof.models.corpora import Item
@@ -314,10 +314,11 @@ def make_plan(
         "tokprof_version": version("tokprof"),
         **design,
     }
+    facts = msgspec.to_builtins(facts)
     try:
-        plan = msgspec.convert(msgspec.to_builtins(facts), Plan)
+        plan = msgspec.convert(facts, Plan)
     except msgspec.ValidationError as error:
-        raise InputError(f"no such study can be planned: {error}") from error
+        raise InputError(f"no such study can be planned: {misfit(error, facts)}; choose another") from error
     if fault := fault_of(plan):
         raise InputError(f"no such study can be planned: {fault}")
     _check_tokens(plan)

@@ -256,7 +256,7 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
         (("--base", "BASE", "--prompt-share", "0.9", "--content-share", "0.5"), "exceed the whole text"),
         (("--base", "BASE", "--corpus", "/nowhere"), "/nowhere: no such file or folder"),
         (("--base", "BASE", "-P", "1000000"), "blocks are more than 1,000,000"),
-        (("--base", "BASE", "-P", "9999999999"), "no such study can be planned"),
+        (("--base", "BASE", "-P", "9999999999"), "key 'process_count' is 9999999999, and wants a whole number <="),
         (("--base", "BASE", "--resume", "--out", "x"), "leave out --base"),
         (("--resume", "--out", "x", "-P", "9", "--margin", "2%"), "leave out --processes, --margin"),
         (("--resume",), "--resume wants --out"),
