@@ -77,7 +77,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def misfit(error: Exception, facts: object) -> str:
+def misfit(error: Exception, facts: object, within: str = "") -> str:
     """Say which key of decoded JSON does not fit, its value and what it wants, from what msgspec says of it.
 
     Parameters
@@ -86,6 +86,8 @@ def misfit(error: Exception, facts: object) -> str:
         Of decoding or converting ``facts``; its words are kept where they tell no key.
     facts
         The JSON that was read, in which the value is found again; anything where it was none.
+    within
+        The key that ``facts`` are the value of.
     """
     if not isinstance(error, msgspec.ValidationError):
         return f"no JSON: {error}"
@@ -97,7 +99,7 @@ def misfit(error: Exception, facts: object) -> str:
             value = value[int(part)] if isinstance(value, list) else value[part]  # type: ignore[index]  # else caught
     except (KeyError, IndexError, TypeError, ValueError):
         return f"{error}"
-    key = place.rstrip("`").removeprefix(".")
+    key = f"{within}{place.rstrip('`')}".removeprefix(".")
     if missing := re.match("Object missing required field `(.*)`", words):
         return f"key {f'{key}.{missing[1]}'.removeprefix('.')!r} is missing"
     if wanted := re.match(r"Expected `([^`]*)`(.*?)(?:, got `[^`]*`)?$", words):

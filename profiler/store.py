@@ -25,7 +25,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 import numpy as np
 
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError, new_file, no_such, writing
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, misfit, new_file, no_such, writing
 from tokprof.profiler.record import Calibration, Columns, Device, Run, column_fields
 
 SCHEMA_VERSION = 3
@@ -138,7 +138,9 @@ def load_run(folder: Path) -> Run:
             continue
         try:
             values[spec.name] = msgspec.convert(value, hints[spec.name])
-        except (msgspec.ValidationError, ValueError) as error:
+        except msgspec.ValidationError as error:
+            raise FileFormatError(f"{file}: {misfit(error, value, spec.name)}") from error
+        except ValueError as error:
             raise FileFormatError(f"{file}: key {spec.name!r}: {error}") from error
     try:
         return Run(**values)
@@ -392,4 +394,5 @@ def load_calibration(path: Path) -> Calibration:
     try:
         return msgspec.convert(facts, Calibration)
     except (msgspec.ValidationError, ValueError) as error:
-        raise FileFormatError(f"{path}: {error}; `tokprof calibrate` makes it anew") from error
+        words = misfit(error, facts) if isinstance(error, msgspec.ValidationError) else error
+        raise FileFormatError(f"{path}: {words}; `tokprof calibrate` makes it anew") from error

@@ -60,7 +60,7 @@ def at_clean_times(
         for own, run in zip(found, runs, strict=True):
             step = next((s for s in own if s.phase is phase), None)
             both = None if phase is None else same_steps_ns(run.spans, PassKind.KERNELS, phase)
-            if step is not None and both is not None:
+            if phase is not None and step is not None and both is not None:
                 clean_ns, profiled_ns = both
                 clean = clean_step(step, clean_ns, clean_ns / profiled_ns if on_cpu else 1.0)
                 samples = repetition_samples_ns(run.spans, phase)
