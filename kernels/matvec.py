@@ -31,6 +31,15 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @triton.jit
+def _as_float(w):
+    """Return weights in float32."""
+    if w.dtype == tl.int8:
+        # The bits of 2^23 + 128 + w, less the constant: exact, and not by the few units that convert integers.
+        return ((w.to(tl.int32) & 0xFF) ^ 0x4B000080).to(tl.float32, bitcast=True) - 8388736.0
+    return w.to(tl.float32)
+
+
+@triton.jit
 def dot_one(x, x_stride, weight, row, row_inside, row_stride, inputs, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Return the products (ROWS,) of the weights' rows ``row`` with the vector ``x``, in float32."""
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -40,10 +49,7 @@ def dot_one(x, x_stride, weight, row, row_inside, row_stride, inputs, ROWS: tl.c
         inside = column < inputs
         w = tl.load(start_of_row + column[None, :], mask=row_inside[:, None] & inside[None, :], other=0)
         v = tl.load(x + column * x_stride, mask=inside, other=0)
-        if w.dtype == tl.int8:
-            # The bits of 2^23 + 128 + w, less the constant: exact, and not by the few units that convert integers.
-            w = ((w.to(tl.int32) & 0xFF) ^ 0x4B000080).to(tl.float32, bitcast=True) - 8388736.0
-        total += w.to(tl.float32) * v.to(tl.float32)[None, :]
+        total += _as_float(w) * v.to(tl.float32)[None, :]
     return tl.sum(total, 1)
 
 
@@ -77,7 +83,7 @@ def dot_some(
         if w.dtype == tl.float32:
             v = v.to(tl.float32)
         if w.dtype == tl.int8:
-            w = w.to(tl.float32)  # on the way to bfloat16 anyhow; the interpreter does not know the direct one
+            w = _as_float(w)
         total = dot(w.to(v.dtype), v, total)
     return total
 
