@@ -340,7 +340,7 @@ DAMAGE = {
     "another format": (lambda c: c.update(format="x"), "'format'"),
     "missing key": (lambda c: c.pop("stop"), "key 'stop' is missing"),
     "missing table": (lambda c: c.pop("sm_clocks"), "key 'sm_clocks' is missing"),
-    "wrong type": (lambda c: c["cell"].update(batch_size="many"), "key 'cell.batch_size' is 'many', and wants a whole number"),
+    "wrong type": (lambda c: c["cell"].update(batch_size="many"), "'cell.batch_size' is 'many', and wants a whole"),
     "unknown word": (lambda c: c.update(outcome="fine"), "key 'outcome'"),
     "broken invariant": (lambda c: c.update(passes=[]), "clean pass"),
 }
