@@ -92,7 +92,7 @@ class Comparison:
 class StudyReport:
     """The whole answer of ``tokprof attribute``."""
 
-    sentence: str
+    sentences: tuple[str, ...]  # the answer in plain words, the most telling first
     study: str
     device: str
     base: str
@@ -261,7 +261,7 @@ def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) 
     notes = [*study.notes, *notes, *_notes(study, [0, *arms], comparisons)]
     header = study.headers[0]
     report = StudyReport(
-        sentence="",
+        sentences=(),
         study=str(study.folder),
         device=f"{header.environment.device.name} ({header.environment.device.kind})",
         base=plan.arms[0].model,
@@ -282,7 +282,7 @@ def analyze_study(study: Study, passes: Mapping[int, KernelPass] | None = None) 
         natural=natural(study),
         notes=tuple(dict.fromkeys(notes)),
     )
-    return replace(report, sentence=sentence(report))
+    return replace(report, sentences=sentences(report))
 
 
 def _nothing_beside(study: Study) -> InputError:
@@ -424,29 +424,28 @@ def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison])
     return notes
 
 
-# ------------------------------------------------------------------------------------------------------- the sentence
+# ------------------------------------------------------------------------------------------------------ the sentences
 
 
-def sentence(report: StudyReport) -> str:
-    """Answer in plain words: how much the arms differ, effects first, and if the tokenizer or the machine did it."""
+def sentences(report: StudyReport) -> tuple[str, ...]:
+    """Answer in plain words: how much each arm differs, effects first, and if the tokenizer or the machine did it."""
     again = [c for c in report.comparisons if c.role == ArmRole.AGAIN]
     others = [(c, claim) for c in report.comparisons if c not in again and (claim := _whole(c)) is not None]
     others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
     placebo = next((c for c in report.comparisons if c.role == ArmRole.PLACEBO), None)
-    parts = [_told(comparison, claim) + _but(comparison, claim, placebo) for comparison, claim in others]
-    if others and all(comparison.same_tokens for comparison, _ in others):
-        parts.append("all read the same tokens, so the tokenizer has no part in it")
-    for comparison in again:
-        if (claim := _whole(comparison)) is not None:
-            noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
-            parts.append(f"the machine alone, the base against itself, shows {noise}")
+    told = [_told(comparison, claim) + _but(comparison, claim, placebo) for comparison, claim in others]
     if report.marked_count > report.sample_count / 2:
-        parts.append(
+        told.append(
             f"{report.marked_count} of {report.sample_count} samples are marked: the machine was busy or held back, so "
             "measure again while nothing else runs"
         )
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    if others and all(comparison.same_tokens for comparison, _ in others):
+        told.append("all read the same tokens, so the tokenizer has no part in it")
+    for comparison in again:
+        if (claim := _whole(comparison)) is not None:
+            noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
+            told.append(f"the machine alone, the base against itself, shows {noise}")
+    return tuple(f"{text[:1].upper()}{text[1:]}." for text in told)
 
 
 def _told(comparison: Comparison, claim: Claim) -> str:
@@ -481,7 +480,7 @@ def _but(comparison: Comparison, whole: Claim, placebo: Comparison | None) -> st
         if alike is not None and (alike.estimate.value > 0) == (log > 0):
             told += " that the placebo shows too, so not of what was learned"
         found.append(told)
-    return f", but {' and '.join(found)}" if found else ""
+    return f"; but {' and '.join(found)}" if found else ""
 
 
 def _effect_in(comparison: Comparison, phase: str) -> Claim | None:

@@ -64,7 +64,8 @@ def write_study_page(report: StudyReport, path: Path) -> None:
     page = _PAGE.format(
         style=STYLE,
         title=html.escape(f"tokprof attribute: {report.base}"),
-        sentence=html.escape(report.sentence),
+        answer=html.escape("".join(report.sentences[:1])),
+        more="".join(f"<li>{html.escape(sentence)}</li>" for sentence in report.sentences[1:]),
         design=html.escape(design_line(report)),
         sections="\n".join(_sections(report, divisions)),
         bokeh=Resources(mode="inline", components=["bokeh"]).render() if figures else "",
@@ -427,6 +428,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 920px; margin: 2em auto
   padding: 0 1em; }}
 h1 {{ font-size: 1.35em; font-weight: 600; line-height: 1.4; }}
 h2 {{ font-size: 1.1em; margin: 2.2em 0 .3em; }}
+ul.answer {{ margin: .3em 0 1.2em; padding-left: 1.2em; }}
+ul.answer li {{ margin: .25em 0; }}
 p {{ margin: .3em 0 .8em; color: var(--soft); }}
 table {{ border-collapse: collapse; font-size: .87em; font-variant-numeric: tabular-nums; margin: .8em 0; }}
 th, td {{ text-align: left; padding: .25em 1.2em .25em 0; border-bottom: 1px solid var(--line); }}
@@ -436,7 +439,8 @@ li.warning {{ color: var(--worse); }}
 </style>
 {bokeh}
 </head><body>
-<h1>{sentence}</h1>
+<h1>{answer}</h1>
+<ul class="answer">{more}</ul>
 <p>{design}</p>
 {sections}
 {script}

@@ -23,8 +23,10 @@ UNKNOWN = float(np.log(4))  # a bound beyond it, and the estimate tells nothing
 
 
 def print_study(report: StudyReport, console: Console, *, full: bool = False) -> None:
-    """Print the answer: the sentence first, then what it rests on; in short, or ``full`` with every table."""
-    console.print(Text(report.sentence, style="bold"))
+    """Print the answer in sentences first, then what it rests on; in short, or ``full`` with every table."""
+    for number, sentence in enumerate(report.sentences):
+        console.print(Text(sentence, style="" if number else "bold"))
+    console.print()
     console.print(Text(design_line(report), style="dim"))
     console.print()
     console.print(_claim_table(report, full=full))

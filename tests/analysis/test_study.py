@@ -31,8 +31,8 @@ def test_a_planted_difference_is_an_effect_and_the_base_against_itself_is_equiva
     assert found.verdict == "effect"
     assert found.estimate.low < 0.05 < found.estimate.high
     assert claim(report, "base again").verdict.startswith("equivalent within ±1 %")
-    assert report.sentence.startswith("Tuned takes 5.")
-    assert "the tokenizer has no part in it" in report.sentence
+    assert report.sentences[0].startswith("Tuned takes 5.")
+    assert "the tokenizer has no part in it" in report.sentences[1]
 
 
 def test_a_difference_of_the_unseen_languages_alone_is_found_there():
@@ -271,10 +271,10 @@ def test_the_sentence_names_a_phase_that_differs_although_the_whole_does_not():
     report = analyze_study(replace(study, samples=samples, step_ns=step_ns))
     tuned = next(c for c in report.comparisons if c.arm == "tuned")
     assert not tuned.claims[0].verdict.startswith("effect")
-    words = [part for part in report.sentence.split("; ") if part.lower().startswith("tuned")]
+    words = [told for told in report.sentences if told.lower().startswith("tuned")]
     assert "but prefill by itself takes" in words[0]
-    assert words[0].endswith("less time, an effect that the placebo shows too, so not of what was learned")
-    words = [part for part in report.sentence.split("; ") if part.lower().startswith("placebo")]
+    assert words[0].endswith("less time, an effect that the placebo shows too, so not of what was learned.")
+    words = [told for told in report.sentences if told.lower().startswith("placebo")]
     assert "an effect" in words[0]
     assert "placebo shows too" not in words[0]
 

@@ -156,7 +156,7 @@ def test_a_recorded_study_says_the_same_again(finished):
         True
     }
     assert [(x["ended_share"], x["log_ratio"]) for x in data["natural"]] == [(0.0, None)] * 3  # all cut off at 4 tokens
-    assert data["sentence"].split()[0] == again.stdout.split()[0]
+    assert data["sentences"][0].split()[0] == again.stdout.split()[0]
     assert {c["arm"] for c in data["comparisons"]} == {"base again", "tuned"}
     timeline = data["comparisons"][1]["timeline"]
     assert {phase["phase"] for phase in timeline} == {"prefill", "decode"}
