@@ -76,21 +76,27 @@ def _decode_attention(
 
 
 @triton.jit(do_not_specialize=["splits"])
-def _combine_attention(parts, log_sums, out, splits, size, ALL: tl.constexpr, PARTS: tl.constexpr, SIZE: tl.constexpr):
+def _combine_attention(parts, log_sums, out, splits, size, PARTS: tl.constexpr, SIZE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
-    every = tl.arange(0, ALL)
-    sums = tl.load(log_sums + row * splits + every, mask=every < splits, other=float("-inf"))
-    largest = tl.max(sums, 0)
-    norm = tl.sum(tl.exp2(sums - largest), 0)
     column = tl.arange(0, SIZE)
+    # Each of PARTS averages every PARTS-th part by itself, so that no load waits for what other threads have read.
+    largest = tl.full((PARTS,), -1e30, tl.float32)  # finite, for the difference of two is taken
+    norm = tl.zeros((PARTS,), tl.float32)
     total = tl.zeros((PARTS, SIZE), tl.float32)
     for start in tl.range(0, splits, PARTS):
         part = start + tl.arange(0, PARTS)
-        weight = tl.exp2(tl.load(log_sums + row * splits + part, mask=part < splits, other=float("-inf")) - largest)
         mask = (part < splits)[:, None] & (column < size)[None, :]
-        at = (row * splits + part)[:, None] * size + column[None, :]
-        total += weight[:, None] * tl.load(parts + at, mask=mask, other=0.0)
-    tl.store(out + row * size + column, (tl.sum(total, 0) / norm).to(out.dtype.element_ty), mask=column < size)
+        value = tl.load(parts + (row * splits + part)[:, None] * size + column[None, :], mask=mask, other=0.0)
+        log_sum = tl.load(log_sums + row * splits + part, mask=part < splits, other=-1e30)
+        now = tl.maximum(largest, log_sum)
+        shrink = tl.exp2(largest - now)
+        weight = tl.exp2(log_sum - now)
+        total = total * shrink[:, None] + weight[:, None] * value
+        norm = norm * shrink + weight
+        largest = now
+    share = tl.exp2(largest - tl.max(largest, 0))
+    result = tl.sum(total * share[:, None], 0) / tl.sum(norm * share, 0)
+    tl.store(out + row * size + column, result.to(out.dtype.element_ty), mask=column < size)
 
 
 def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, splits: int | None = None) -> Tensor:
@@ -117,7 +123,7 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     if splits is None:
         splits = 2 * sm_count(q.device) // (batch * kv_heads)
     splits = min(max(splits, 1), _MAX_SPLITS)
-    most = triton.next_power_of_2(splits)  # of parts: what the second kernel is compiled for, however many the tokens
+    most = triton.next_power_of_2(splits)  # the second kernel is compiled for these, however few the tokens
     padded = max(16, triton.next_power_of_2(size))
     # Tokens and query heads that a program takes at a time; three TF32 products in place of one want the registers.
     block, padded_heads = (64, max(16, triton.next_power_of_2(shared))) if q.element_size() == 2 else (32, 16)
@@ -141,7 +147,7 @@ def decode_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None
     if splits > 1:
         launch(
             _combine_attention, (batch * heads,), parts, log_sums, out, splits, size,
-            ALL=most, PARTS=min(most, max(8192 // padded, 1)), SIZE=padded,  # as many at a time as registers hold
+            PARTS=min(most, 8192 // padded), SIZE=padded,  # no more than registers hold
         )  # fmt: skip
     return out
 
