@@ -69,7 +69,10 @@ def at_clean_times(
                 cleaned.append(replace(clean, time_of=time_of, repetition_samples_ns=several))
                 walls.append(both)
         if cleaned:
-            steps.append(pooled(cleaned, notes))
+            step = pooled(cleaned, notes)
+            if len(cleaned) > 1:
+                step = replace(step, time_of=f"mean over {len(cleaned)} processes, of the first the {step.time_of}")
+            steps.append(step)
             notes.append(_scaling(phase, cleaned, walls, on_cpu=on_cpu))
         else:
             notes.append(

@@ -51,8 +51,15 @@ def analyze(
     from tokprof.profiler.trace.steps import kernel_events, timeline
 
     table = rules(categories)
-    recording = _recordings(trace)[0]
-    content = recording.trace
+    recordings = _recordings(trace)
+    recording, content = recordings[0], recordings[0].trace
+    if len(recordings) > 1:
+        first = Note(
+            code="one-of-several",
+            message=visible(f"{trace} holds {len(recordings)} processes; this is the first"),
+            advice=visible(f"`tokprof show {trace}` has the means over all; name another of its folders to see that"),
+        )
+        content = replace(content, notes=(*content.notes, first))
     line = timeline(content, table)
     calibration = None if recording.run is None else kept_calibration(recording.run.environment.device)
     analysis = analyze_timeline(content, line, run=recording.run, calibration=calibration, top=top)

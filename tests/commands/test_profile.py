@@ -132,9 +132,7 @@ def test_an_existing_folder_is_left_alone_without_force(in_process, tiny_run):
 
 @pytest.mark.slow
 def test_fresh_processes_give_an_interval(in_process, tmp_path):
-    done = tokprof(
-        "profile", *TINY, "-r", 3, "--processes", 3, "--skip", "stacks", "--skip", "kernels", "--out", tmp_path / "p"
-    )
+    done = tokprof("profile", *TINY, "-r", 3, "--processes", 3, "--skip", "stacks", "--out", tmp_path / "p")
     assert done.returncode == 0, done.stderr
     runs = load_runs(tmp_path / "p")
     assert [run.process_index for run in runs] == [0, 1, 2]
@@ -143,6 +141,8 @@ def test_fresh_processes_give_an_interval(in_process, tmp_path):
     time_ms = data["phases"][0]["time_ms"]
     assert time_ms["low"] < time_ms["value"] < time_ms["high"]
     assert time_ms["process_count"] == 3
+    said = in_process("analyze", tmp_path / "p").stdout
+    assert "p holds 3 processes; this is the first" in said
 
 
 @pytest.mark.slow
