@@ -544,9 +544,10 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
     ) as progress:
         task = progress.add_task("starting", total=None, left="")
         told_s: float | None = None
+        begun = False  # a first block was told, with what is left
 
         def tell(now: "StudyProgress") -> None:
-            nonlocal told_s
+            nonlocal told_s, begun
             done, planned = now.finished_block_count, now.planned_block_count
             doing = f"process {now.process + 1} of {now.process_count}{' of ' * bool(now.arm)}{now.arm}"
             left = "" if now.left_s is None or done == planned else f"about {duration(now.left_s)} left"
@@ -556,9 +557,10 @@ def _progress() -> "Iterator[Callable[[StudyProgress], None]]":
             )
             said = [f"; {note.message}: {note.advice}" for note in now.notes]
             due = told_s is None or time.monotonic() - told_s > QUIET_S
-            first = now.stage == "blocks" and done == 1
+            first = not begun and bool(left)
             if said or (not console.is_terminal and (due or first or now.stage == "ended")):
                 told_s = time.monotonic()
+                begun |= bool(left)
                 reached = f"{done} of {planned} blocks measured{', ' * bool(left)}{left}"
                 console.print(Text(f"{doing}: {stage}, {reached}{''.join(said)}"), soft_wrap=True)
 

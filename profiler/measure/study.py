@@ -53,30 +53,74 @@ class StudyProgress:
 
 
 @dataclass(slots=True, kw_only=True)
+class Overhead:
+    """What processes do once beside their blocks; times are on the monotonic clock."""
+
+    left: int  # processes that have not done it yet, with the one that is at it
+    done: int = 0
+    spent_s: float = 0.0  # by those
+    since_s: float | None = None  # when the one that is at it began
+
+    def left_s(self, now_s: float) -> float:
+        """Return how long it should take the rest, each as long as so far; nothing before one has done it."""
+        if not self.done:
+            return 0.0
+        each_s = self.spent_s / self.done
+        return self.left * each_s - (0.0 if self.since_s is None else min(now_s - self.since_s, each_s))
+
+    def begin(self, now_s: float) -> None:
+        """Count from now on, where it has not begun already."""
+        if self.since_s is None:
+            self.since_s = now_s
+
+    def end(self, now_s: float) -> None:
+        """Count it as done, where it has begun."""
+        if self.since_s is not None:
+            self.spent_s += now_s - self.since_s
+            self.done += 1
+            self.left -= 1
+            self.since_s = None
+
+
+@dataclass(slots=True, kw_only=True)
 class Pace:
     """What is left of a study, and how long it should take by what was measured since it was started."""
 
     work_left: float  # in decode steps of one arm
-    processes_left: int  # that have measured no block yet
-    started_s: float  # on the monotonic clock
+    loading: Overhead  # of a process, from its start to its first block
+    tracing: Overhead  # after its last block
+    traced_on_gpu: int = 0  # processes of ``tracing.left`` that trace only there: the device is not yet known
     work_done: float = 0.0
     block_s: float = 0.0  # which that took
-    processes_begun: int = 0  # since then
 
     def left_s(self, now_s: float) -> float | None:
-        """Return how long the rest should take: blocks as so far, and per process as long beside them as so far."""
+        """Return how long the rest should take, as so far: blocks, loading, tracing; None before the first block."""
         if not self.work_done:
             return None
-        beside_s = (now_s - self.started_s - self.block_s) / self.processes_begun
-        return max(0.0, self.work_left) * self.block_s / self.work_done + self.processes_left * max(0.0, beside_s)
+        blocks_s = max(0.0, self.work_left) * self.block_s / self.work_done
+        return blocks_s + self.loading.left_s(now_s) + self.tracing.left_s(now_s)
 
-    def advance(self, work: float, block_s: float, *, first: bool) -> None:
-        """Count a block that took so long, ``first`` in its process."""
+    def enter(self, stage: str, now_s: float) -> None:
+        """Note that the process comes to a stage of its own: "starting", "blocks", "tracing", "ended" or another."""
+        if stage == "starting":
+            self.loading.begin(now_s)
+        elif stage in ("blocks", "tracing", "ended"):
+            self.loading.end(now_s)
+        if stage == "tracing":
+            self.tracing.begin(now_s)
+        elif stage == "ended":
+            self.tracing.end(now_s)
+
+    def on_cpu(self) -> None:
+        """Count no traces that are made on a GPU alone."""
+        self.tracing.left -= self.traced_on_gpu
+        self.traced_on_gpu = 0
+
+    def advance(self, work: float, block_s: float) -> None:
+        """Count a block that took so long."""
         self.work_left -= work
         self.work_done += work
         self.block_s += block_s
-        self.processes_left -= first
-        self.processes_begun += first
 
 
 def steps_guessed(plan: Plan, block: Block) -> float:
@@ -113,10 +157,12 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
         ]
         open_units = [(unit, log) for unit, log in zip(schedule, logs, strict=True) if not log.ended]
         left = [block for unit, log in open_units for block in unit.blocks if block.index not in log.finished]
+        traced = [unit for unit, log in open_units if _request(folder, plan, unit, log).traced_arms]
         pace = Pace(
             work_left=sum(_work(plan, block) for block in left),
-            processes_left=len(open_units),
-            started_s=time.monotonic(),
+            loading=Overhead(left=len(open_units)),
+            tracing=Overhead(left=len(traced)),
+            traced_on_gpu=sum(unit.process > 0 for unit in traced),
         )
         for unit, log in open_units:
             with tempfile.TemporaryDirectory(prefix="tokprof-study-") as scratch:
@@ -137,6 +183,7 @@ def run_study(folder: Path, plan: Plan, report: Callable[[StudyProgress], None] 
                 )
                 with on_interrupt(session.interrupt):
                     try:
+                        pace.enter("starting", time.monotonic())
                         session.start()
                         session.serve()
                     finally:
@@ -192,6 +239,8 @@ class _StudySession(Session):
             check_fingerprints(self.request.plan, [*self.headers, header], self.folder)
             self.headers.append(header)
             self.log_file.append(header)
+            if header.environment.device.kind == "cpu":
+                self.pace.on_cpu()
             return "yes"
         if message.text == "note":
             self.said.append(msgspec.json.decode(message.detail, type=Note))
@@ -207,14 +256,15 @@ class _StudySession(Session):
             line = msgspec.json.decode(message.detail, type=FinishedBlock)
             self.log_file.append(line)
             self.finished += 1
-            work = _work(self.request.plan, line.block)
-            self.pace.advance(work, (message.count or 0) / 1000, first=line.block == self.request.blocks[0])
+            self.pace.advance(_work(self.request.plan, line.block), (message.count or 0) / 1000)
         self.tell(
             "blocks" if message.kind == "block" else message.text, message.detail if message.kind == "stage" else ""
         )
 
     def tell(self, stage: str, detail: str = "", notes: tuple[Note, ...] = ()) -> None:
-        """Say how far the study is."""
+        """Say how far the study is, and count its time."""
+        now_s = time.monotonic()
+        self.pace.enter(stage, now_s)
         self.progress(
             StudyProgress(
                 finished_block_count=self.finished,
@@ -224,7 +274,7 @@ class _StudySession(Session):
                 arm=self.request.plan.arms[self.request.unit.arms[0]].name if self.request.plan.apart else "",
                 stage=stage,
                 detail=detail,
-                left_s=self.pace.left_s(time.monotonic()),
+                left_s=self.pace.left_s(now_s),
                 notes=notes,
             )
         )

@@ -8,15 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tokprof.profiler.commands.attribute import _arms, _progress, make_plan
+from tokprof.profiler.measure import study as measure_study
+from tokprof.profiler.measure.request import Message
 from tokprof.profiler.measure.schedule import units
-from tokprof.profiler.measure.study import Pace, StudyProgress
-from tokprof.profiler.record import Note
-from tokprof.profiler.studies import load_plan, load_study
+from tokprof.profiler.measure.study import Overhead, Pace, StudyProgress
+from tokprof.profiler.record import Device, Note
+from tokprof.profiler.studies import ArmRole, FinishedBlock, create_study, load_plan, load_study
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from study_makers import MACHINE, plan_of, study_of
 
 torch = pytest.importorskip("torch")
 
@@ -113,14 +120,72 @@ def test_a_study_from_the_plan_to_the_page(finished):
 
 
 def test_what_is_left_is_guessed_by_what_was_measured():
-    pace = Pace(work_left=100.0, processes_left=2, started_s=1000.0)
-    assert pace.left_s(1020.0) is None  # nothing is known yet
-    pace.advance(25.0, 5.0, first=True)
-    assert pace.left_s(1015.0) == 75 * 5 / 25 + 1 * 10  # blocks as so far; another process's start as this one's
-    pace.advance(25.0, 15.0, first=False)
-    assert pace.left_s(1030.0) == 50 * 20 / 50 + 1 * 10
-    pace.advance(50.0, 20.0, first=True)
-    assert pace.left_s(1060.0) == 0
+    pace = Pace(work_left=100.0, loading=Overhead(left=2), tracing=Overhead(left=2))
+    pace.enter("starting", 1000.0)
+    pace.enter("loading", 1002.0)
+    assert pace.left_s(1005.0) is None  # nothing is known yet
+    pace.enter("blocks", 1010.0)
+    pace.advance(25.0, 5.0)
+    assert pace.left_s(1015.0) == 75 * 5 / 25 + 10  # blocks as so far; another process loads as long as this one
+    pace.advance(25.0, 15.0)
+    assert pace.left_s(1030.0) == 50 * 20 / 50 + 10
+    pace.enter("tracing", 1030.0)
+    pace.enter("tracing", 1033.0)  # the next arm
+    pace.enter("ended", 1036.0)
+    assert pace.left_s(1036.0) == 20 + 10 + 6
+    pace.enter("starting", 1036.0)
+    assert [pace.left_s(now) for now in (1040.0, 1046.0, 1050.0)] == [20 + 6 + 6, 20 + 6, 20 + 6]  # it loads longer
+    pace.enter("blocks", 1050.0)
+    pace.advance(50.0, 20.0)
+    assert pace.left_s(1070.0) == 6
+    pace.enter("tracing", 1070.0)
+    assert pace.left_s(1072.0) == 4
+    pace.enter("ended", 1078.0)
+    assert pace.left_s(1078.0) == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_time_left_falls_while_the_next_process_loads_and_on_a_cpu_only_the_first_traces(monkeypatch, tmp_path, device):
+    load_s, block_s, trace_s, count = 600.0, 30.0, 50.0, 3
+    traces = [True, device != "cpu", device != "cpu"]
+    now = 0.0
+    told = []  # process, seconds that are left, seconds that are said to be left
+    every = load_s + count * block_s
+    whole = len(traces) * every + sum(traces) * trace_s
+
+    def serve(session):
+        nonlocal now
+        process = session.request.unit.process
+        for _ in range(4):
+            now += load_s / 4
+            session.take(Message(kind="stage", text="loading"))
+        machine = replace(MACHINE, device=Device(kind=device, name=device))
+        header = msgspec.structs.replace(study_of(plan).headers[0], process=process, environment=machine)
+        session.instrument(Message(kind="want", text="header", detail=msgspec.json.encode(header).decode()))
+        for block in session.request.blocks:
+            session.take(Message(kind="stage", text="blocks"))
+            now += block_s
+            line = msgspec.json.encode(FinishedBlock(session=0, block=block, samples=()))
+            session.take(Message(kind="block", detail=line.decode(), count=round(1000 * block_s)))
+        if traces[process]:
+            session.take(Message(kind="stage", text="tracing"))
+            now += trace_s
+        session.take(Message(kind="done"))
+
+    monkeypatch.setattr(measure_study.time, "monotonic", lambda: now)
+    monkeypatch.setattr(measure_study.Session, "start", lambda _: None)
+    monkeypatch.setattr(measure_study.Session, "serve", serve)
+    monkeypatch.setattr(measure_study, "load_study", lambda *_: None)
+    monkeypatch.setattr(measure_study, "_disturbances", lambda *_: ())
+    plan = plan_of(ArmRole.AGAIN, process_count=len(traces))
+    items = tuple(replace(item, prompt="x" * 90, content="y" * 90) for item in plan.items)
+    plan = replace(plan, languages=plan.languages[:count], items=items)
+    create_study(tmp_path / "s", plan)
+    measure_study.run_study(tmp_path / "s", plan, lambda p: told.append((p.process, whole - now, p.left_s)))
+    assert all(left is None for process, true, left in told if process == 0 and true > whole - load_s - block_s)
+    later = [(true, left) for process, true, left in told if process]
+    assert len(later) == 2 * (4 + 2 * count + 2) + sum(traces[1:])
+    assert [left for _, left in later] == pytest.approx([true for true, _ in later])
 
 
 def test_without_a_terminal_progress_is_lines_and_says_when_the_machine_was_busy(capfd):
@@ -128,7 +193,7 @@ def test_without_a_terminal_progress_is_lines_and_says_when_the_machine_was_busy
     common = {"planned_block_count": 6, "process_count": 2, "arm": ""}
     with _progress() as tell:
         tell(StudyProgress(**common, finished_block_count=0, process=0, stage="loading", detail="base"))
-        for done in (1, 2, 3):
+        for done in (1, 1, 2, 3):
             tell(StudyProgress(**common, finished_block_count=done, process=0, stage="blocks", left_s=200.0))
         tell(StudyProgress(**common, finished_block_count=3, process=0, stage="ended", left_s=100.0, notes=(busy,)))
         apart = common | {"arm": "tuned"}
