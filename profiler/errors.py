@@ -85,21 +85,25 @@ def misfit(error: Exception, facts: object, within: str = "") -> str:
     error
         Of decoding or converting ``facts``; its words are kept where they tell no key.
     facts
-        The JSON that was read, in which the value is found again; anything where it was none.
+        The JSON that was read, in which the value is found again; anything where it was none. Of a mapping of any keys
+        msgspec does not say which it means: there nothing is found, and the value is not told.
     within
         The key that ``facts`` are the value of.
     """
     if not isinstance(error, msgspec.ValidationError):
         return f"no JSON: {error}"
-    words, _, place = str(error).partition(" - at `$")
-    path = re.findall(r"[^.\[\]]+", place.rstrip("`"))
+    words, _, place = str(error).partition(" - at `")
+    of_a_key = place.startswith("key` in `$")
+    place = place.removeprefix("key` in `").removeprefix("$").rstrip("`")
+    found = "[...]" not in place and not of_a_key
     value = facts
     try:
-        for part in path:
-            value = value[int(part)] if isinstance(value, list) else value[part]  # type: ignore[index]  # else caught
+        for part in re.findall(r"[^.\[\]]+", place) if found else ():
+            in_order = isinstance(value, list | tuple)
+            value = value[int(part) if in_order else part]  # type: ignore[index]  # else caught
     except (KeyError, IndexError, TypeError, ValueError):
         return f"{error}"
-    key = f"{within}{place.rstrip('`')}".removeprefix(".")
+    key = f"{within}{place}".removeprefix(".")
     if missing := re.match("Object missing required field `(.*)`", words):
         return f"key {f'{key}.{missing[1]}'.removeprefix('.')!r} is missing"
     if wanted := re.match(r"Expected `([^`]*)`(.*?)(?:, got `[^`]*`)?$", words):
@@ -109,6 +113,10 @@ def misfit(error: Exception, facts: object, within: str = "") -> str:
         words = "cannot be that"
     else:
         return f"{error}"
+    if of_a_key:
+        return f"a key{f' of {key!r}' if key else ''} {words}"
+    if not found:
+        return f"key {key!r} {words}"
     told = repr(value)
     told = f"{told[:40]}..." if len(told) > 43 else told
     return f"key {key!r} is {told}, and {words}" if key else f"is {told}, and {words}"

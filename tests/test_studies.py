@@ -6,10 +6,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tokprof.profiler import studies
-from tokprof.profiler.errors import FileFormatError, InputError, OutputError
+from tokprof.profiler.errors import FileFormatError, InputError, OutputError, misfit
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.record import DecodeMode
 from tokprof.profiler.sensors.sampler import LENGTH, MAGIC, TAG_FACTS
@@ -315,6 +316,25 @@ def test_a_damaged_study_is_refused_by_name(tmp_path):
     (folder / "plan.json").write_text("{")
     with pytest.raises(FileFormatError, match=r"no JSON object.*restore it from a copy"):
         load_plan(folder)
+
+
+def test_a_value_that_does_not_fit_is_named_wherever_msgspec_says_where_it_is():
+    class Facts(msgspec.Struct):
+        row: tuple[int, ...] = ()
+        sizes: dict[str, int] = {}
+        rows: dict[str, list[int]] = {}
+        names: dict[int, str] = {}
+
+    for facts, words in (
+        ({"row": (1, "x")}, "key 'row[1]' is 'x', and wants a whole number"),
+        ({"row": [1, "x"]}, "key 'row[1]' is 'x', and wants a whole number"),
+        ({"sizes": {"a": 1, "b": "x"}}, "key 'sizes[...]' wants a whole number"),
+        ({"rows": {"b": [1, "x"]}}, "key 'rows[...][1]' wants a whole number"),
+        ({"names": {"b": "x"}}, "a key of 'names' wants a whole number"),
+    ):
+        with pytest.raises(msgspec.ValidationError) as caught:
+            msgspec.convert(facts, Facts)
+        assert misfit(caught.value, facts) == words
 
 
 def damaged_block(**change):
