@@ -206,7 +206,7 @@ def _adding_up(facts: dict[str, Any], kept: str) -> str:
         rate = facts["device_cache_bandwidth_bytes_per_s"]
         words = f"weights and {kept} fit into the device's last cache ({_amount(facts['device_cache_bytes'])}): "
         words += f"the floor reads them at its {rate / 1e9:,.1f} GB/s" if rate else "the floor reads them in no time"
-        return words + ". So small a step takes far longer to launch than to run"
+        return words + "; launching the operators is not in it"
     if facts["decode"]["bound"] == "compute":
         return "the floor is every operation at the rate above; bytes are read meanwhile"
     words = f"the floor is weights and {kept} over the bandwidth above; activations may stay on the chip"
