@@ -83,7 +83,7 @@ class Comparison:
     components: stats.VarianceComponents | None
     factors: tuple[FactorLine, ...] = ()  # by Shapley
     step: FactorLine | None = None  # of these, all that a decode step costs together; None: no cost of context is known
-    step_told_apart: bool = False  # a part of it is known as well as the sum; else only the sum is to be relied on
+    step_told_apart: bool | None = None  # False: the sum is clearly better known than each part; None: not known
     phases: tuple[FactorLine, ...] = ()  # by the log-mean: prefill and decode, which sum to the whole
     timeline: TimelineDiff | None = None
 

@@ -83,7 +83,7 @@ class Factors:
 
     lines: tuple[FactorLine, ...] = ()
     step: FactorLine | None = None  # all that a decode step costs, at the measured contexts; None: no cost of context
-    step_told_apart: bool = False  # a part of it is known as well as the sum; else only the sum is to be relied on
+    step_told_apart: bool | None = None  # False: the sum is clearly better known than each part; None: not known
     notes: tuple[Note, ...] = ()
 
 
@@ -371,12 +371,14 @@ def factors(
 
     factors_of = found[0].split.factors
     lines = [line(name, place) for place, name in enumerate([*map(str, factors_of), RESIDUAL])]
-    step, told_apart = None, False
+    step, told_apart = None, None
     if Factor.CONTEXT_COST in factors_of:
         places = [place for place, factor in enumerate(factors_of) if factor in STEP_PARTS]
         step = line(STEP, *places)
         errors = [x.effect.error for x in (lines[place] for place in places) if not x.by_design]
-        told_apart = step.effect.error is not None and any(e is not None and e <= step.effect.error for e in errors)
+        known = [error for error in errors if error is not None]
+        if step.effect.error is not None and known:
+            told_apart = step.effect.error >= CLEARLY * min(known)
     return Factors(
         lines=tuple(lines), step=step, step_told_apart=told_apart, notes=tuple(dict.fromkeys([*notes, *said]))
     )
@@ -543,6 +545,7 @@ RESIDUAL, STEP = "residual", "decode step"
 # A line through times at contexts far from zero: the higher its foot, the flatter it is. How well the parts are known
 # is not how well their sum is, at the contexts that were measured.
 STEP_PARTS = (Factor.STEP_COST, Factor.CONTEXT_COST, Factor.ADAPTER)
+CLEARLY = 0.5  # of a part's error, at most, is the sum's: errors from five processes differ by a third by chance alone
 SAME_TOKENS = "the same by design: one tokenizer, so the same tokens"
 STEADY_CLOCK = 0.003  # standard deviation of ln clock within an item, below which it tells nothing
 REMARKS = {

@@ -256,7 +256,7 @@ def told_factors(comparison: Comparison) -> list[FactorLine]:
 
 
 def joined_step(comparison: Comparison) -> FactorLine | None:
-    """Return what a decode step costs in all, where only that is to be relied on and not its parts."""
+    """Return what a decode step costs in all, unless its parts are known to be told apart."""
     return None if comparison.step_told_apart else comparison.step
 
 
@@ -269,10 +269,12 @@ def factor_words(comparison: Comparison) -> list[str]:
     words = [f"{' and '.join(names)}: {remark}" for remark, names in left_out.items()]
     if (step := joined_step(comparison)) is not None:
         parts = " and ".join(line.factor for line in told_factors(comparison) if line.factor in STEP_PARTS)
-        words.append(
-            f"{parts}: these contexts hardly tell them apart (where one comes out higher, the other comes out lower); "
-            f"their sum, the {step.factor}, is known better"
-        )
+        if comparison.step_told_apart is None:
+            why = f"one process cannot tell how well each is known, nor their sum, the {step.factor}"
+        else:
+            why = "these contexts hardly tell them apart (where one comes out higher, the other comes out lower); "
+            why += f"their sum, the {step.factor}, is known better, with at most half the error of either"
+        words.append(f"{parts}: {why}")
     return words
 
 
