@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, T
 if TYPE_CHECKING:
     from tokprof.models.corpora import Item
     from tokprof.profiler.analysis.study import StudyReport
+    from tokprof.profiler.analysis.study_parts import IdentityLine
     from tokprof.profiler.measure.study import StudyProgress
     from tokprof.profiler.record import TimelineDiff
     from tokprof.profiler.report.study_text import Outlook
@@ -602,9 +603,11 @@ def _report(study: "Study", html: Path | None, *, as_json: bool, full: bool) -> 
 def as_text(report: "StudyReport") -> str:
     """Return a report as JSON; of the timelines the ledgers by category, without the kernel tables.
 
-    Differences (``value``, ``low`` and ``high`` of estimates, and keys that end in ``_log``) are natural logarithms of
-    an arm's time over the base's: exp(x) - 1 is the relative difference, which ``margin_relative`` is for
-    ``margin_log``. Times end in their unit. What is not known is ``null``.
+    Estimates (``value``, ``low``, ``high``, ``error``, ``sd``), ``components`` and keys that end in ``_log`` are
+    natural logarithms of an arm over the base, of its time where the name says nothing else: exp(x) - 1 is the relative
+    difference, which ``margin_relative`` is for ``margin_log``. The effects of ``factors``, ``step`` and ``phases`` are
+    parts of such a logarithm. In ``language_identity`` it is of the base in a language over itself in the pivot, in
+    ``fertility`` of the tokens per lexeme themselves. Times end in their unit. What is not known is ``null``.
     """
     import msgspec
     import numpy as np
@@ -621,10 +624,20 @@ def as_text(report: "StudyReport") -> str:
             for phase in (diff.phases if diff is not None else ())
         ]
 
-    facts = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    def keyed(part: Any, **keys: str) -> dict[str, Any]:
+        """Return the fields of a part of the report, some by the key that says what they are."""
+        return {keys.get(name, name): getattr(part, name) for name in part.__dataclass_fields__}
+
+    def identity(lines: "Sequence[IdentityLine]") -> list[dict[str, Any]]:
+        parts = ("total", "verbosity", "fertility", "steps", "step_cost")
+        return [keyed(line, **{part: f"{part}_log" for part in parts}) for line in lines]
+
+    facts = keyed(report)
     facts["margin_relative"] = float(np.expm1(report.margin_log))
     facts["comparisons"] = [
-        {name: getattr(c, name) for name in c.__dataclass_fields__} | {"timeline": ledgers(c.timeline)}
-        for c in report.comparisons
+        keyed(c) | {"identity": identity(c.identity), "timeline": ledgers(c.timeline)} for c in report.comparisons
     ]
+    facts["language_identity"] = identity(report.language_identity)
+    facts["fertility"] = [keyed(line, tokens_per_lexeme="tokens_per_lexeme_log") for line in report.fertility]
+    facts["natural"] = [keyed(line, log_ratio="token_count_log") for line in report.natural]
     return msgspec.json.format(msgspec.json.encode(facts, enc_hook=float), indent=2).decode()  # numpy's numbers

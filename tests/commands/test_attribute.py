@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from tokprof.profiler.commands.attribute import _arms, _progress, make_plan
+from tokprof.profiler.analysis.study import analyze_study
+from tokprof.profiler.analysis.study_parts import NaturalLine
+from tokprof.profiler.commands.attribute import _arms, _progress, as_text, make_plan
 from tokprof.profiler.measure import study as measure_study
 from tokprof.profiler.measure.request import Message
 from tokprof.profiler.measure.schedule import units
@@ -220,13 +224,54 @@ def test_a_recorded_study_says_the_same_again(finished):
     assert {line["by_design"] for c in data["comparisons"] for line in c["factors"] if line["factor"] == "N_in"} == {
         True
     }
-    assert [(x["ended_share"], x["log_ratio"]) for x in data["natural"]] == [(0.0, None)] * 3  # all cut off at 4 tokens
+    assert [(x["ended_share"], x["token_count_log"]) for x in data["natural"]] == [
+        (0.0, None)
+    ] * 3  # all cut off at 4 tokens
     assert data["sentences"][0].split()[0] == again.stdout.split()[0]
     assert {c["arm"] for c in data["comparisons"]} == {"base again", "tuned"}
     timeline = data["comparisons"][1]["timeline"]
     assert {phase["phase"] for phase in timeline} == {"prefill", "decode"}
     # Each arm was traced in one process: its lines have no verdict, which would rest on that process's steps.
     assert {line["verdict"] for phase in timeline for line in phase["ledger"]} == {"one sample"}
+
+
+def test_logarithms_in_the_json_are_of_what_it_says_they_are():
+    plan = plan_of(ArmRole.TUNED, process_count=3)
+    study = study_of(plan, tokens_per_byte=[0.35, 0.5])
+    report = analyze_study(study)
+    answers = NaturalLine(
+        arm="tuned", answer_count=4, token_count=8.0, ended_share=1.0, log_ratio=-0.2, same_tokens=0.5
+    )
+    data = json.loads(as_text(replace(report, natural=(answers,))))
+    rates = {(x["arm"], x["language"]): x for x in data["rates"]}
+    own = [(arm, i, item) for arm in (0, 1) for i, item in enumerate(plan.items) if item.language == "go"]
+    for arm, name in enumerate(("base", "tuned")):
+        (line,) = (x for x in data["fertility"] if (x["arm"], x["language"]) == (name, "Go"))
+        header = study.headers[0]
+        counts = [
+            (header.prompt_token_counts[a][i] + header.content_token_counts[a][i])
+            / (item.prompt_lexeme_count + item.content_lexeme_count)
+            for a, i, item in own
+            if a == arm
+        ]
+        assert math.exp(line["tokens_per_lexeme_log"]["value"]) == pytest.approx(statistics.geometric_mean(counts))
+
+    def decode_s(arm, language):
+        items = [i for i, item in enumerate(plan.items) if item.language == language]
+        rows = (study.samples.arm == arm) & np.isin(study.samples.item, items)
+        return study.samples.decode_ns[rows].sum()
+
+    (compared,) = data["comparisons"]
+    line = next(x for x in compared["identity"] if x["language"] == "Go")
+    assert math.exp(line["total_log"]) == pytest.approx(decode_s(1, "go") / decode_s(0, "go"))
+    tokens = [rates[arm, "Go"]["tokens_per_lexeme"] for arm in ("base", "tuned")]
+    assert math.exp(line["fertility_log"]) == pytest.approx(tokens[1] / tokens[0])
+    line = next(x for x in data["language_identity"] if x["language"] == "Go")
+    assert math.exp(line["total_log"]) == pytest.approx(decode_s(0, "go") / decode_s(0, "python"))
+    assert math.exp(line["fertility_log"]) == pytest.approx(tokens[0] / rates["base", "Python"]["tokens_per_lexeme"])
+    parts = [line[f"{part}_log"] for part in ("verbosity", "fertility", "steps", "step_cost")]
+    assert sum(parts) == pytest.approx(line["total_log"])
+    assert data["natural"][0]["token_count_log"] == -0.2
 
 
 def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):
