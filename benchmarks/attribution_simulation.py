@@ -529,7 +529,8 @@ def verdicts(tally, report, comparisons, truth):
     # The report takes the margin that was asked for or what A/A shows; another arm differs by the margin taken.
     other = tuned.claims[0].estimate
     at = replace(other, value=other.value - truth.difference("total", TUNED) + report.margin_log)
-    tally.happened("false equivalence: the difference is A/A's margin", stats.tost(at, report.margin_log) <= stats.ALPHA)
+    within = stats.tost(at, report.margin_log) <= stats.ALPHA
+    tally.happened("false equivalence: the difference is A/A's margin", within)
     # The report's own families: of all claims, of which A/A's are null; of A/A's languages.
     null = [c.p for c in again.claims]
     tally.happened("any false effect among a report's claims, Holm", min(null) <= stats.ALPHA)

@@ -708,7 +708,7 @@ class TypicalStep:
     samples_ns: Array | None = None
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
-    repetition_samples_ns: Array | None = None  # of one process at clean times: the median of each clean repetition
+    repetition_samples_ns: Array | None = None  # of one process at clean times: the median step of each repetition
     sample_unit: str = "step"  # or "process"
     kernel_scale: float = 1.0  # times of kernels over those measured, where they were put to the clean pass's
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"

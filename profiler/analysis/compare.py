@@ -13,9 +13,16 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
-from tokprof.profiler.analysis.profiled import same_steps_ns, union_ns
+from tokprof.profiler.analysis.profiled import profiled_phases, union_ns
 from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
-from tokprof.profiler.analysis.runs import MUCH, Recording, at_clean_times, marked_repetitions, step_limits
+from tokprof.profiler.analysis.runs import (
+    MUCH,
+    Recording,
+    at_clean_times,
+    counted_steps,
+    marked_repetitions,
+    step_limits,
+)
 from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
@@ -25,7 +32,6 @@ from tokprof.profiler.record import (
     LedgerLine,
     Note,
     NoteLevel,
-    PassKind,
     Phase,
     PhaseDiff,
     Run,
@@ -71,7 +77,10 @@ def compare(
     for letter, side in zip("AB", sides, strict=True):
         used = side if clean else side[:1]
         lines = [timeline(recording.trace, table) for recording in used]
-        raw = [typical_steps(r.trace, line=line) for r, line in zip(used, lines, strict=True)]
+        counted = [
+            line if r.run is None else counted_steps(line, r.trace, r.run) for r, line in zip(used, lines, strict=True)
+        ]
+        raw = [typical_steps(r.trace, line=line) for r, line in zip(used, counted, strict=True)]
         runs = [recording.run for recording in side if recording.run is not None]
         steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
         found.append(steps)
@@ -136,10 +145,10 @@ def _with_run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> P
         if marked > MARKED_SHARE * total:
             which = "all" if marked == total else f"{marked} of"
             disturbed.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
-        both = [same_steps_ns(run.spans, PassKind.KERNELS, step.phase) for run in runs]
-        clean_ns, profiled_ns = (sum(known) for known in zip(*(ns for ns in both if ns is not None), strict=True))
-        if not 1 / MUCH < profiled_ns / clean_ns < MUCH:
-            unlike.append(f"{letter}'s profiled pass took ×{profiled_ns / clean_ns:.2f} the clean pass's time")
+        seen = [one for one in profiled_phases(runs, step.phase) if one.clean_ns is not None]
+        ratio = sum(one.profiled_ns for one in seen) / sum(one.clean_ns or 0.0 for one in seen) if seen else 1.0
+        if not 1 / MUCH < ratio < MUCH:
+            unlike.append(f"{letter}'s profiled pass took ×{ratio:.2f} the clean pass's time")
     return replace(_doubted(diff, [*disturbed, *unlike]), disturbed=tuple(disturbed))
 
 
@@ -576,11 +585,12 @@ def _sentence(diff: PhaseDiff) -> str:
         return f"{what} takes the same time in both ({diff.a.wall_ns / 1e6:.3f} ms)."
     times = f"{diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms, {change / 1e6:+.3f} ms"
     total, units = total_line(diff)
+    here = "" if units == "processes" else " in these two recordings"
     if total.high_ns is not None:
-        times += f" ± {(total.high_ns - total.difference_ns) / 1e6:.3f}"
+        times += f" ± {(total.high_ns - total.difference_ns) / 1e6:.3f} over {units}"
     if total.verdict in ("noise", "inconclusive"):
         found = "differs by no more than noise" if total.verdict == "noise" else "shows no difference beyond its noise"
-        return f"{what} {found} ({times}, {relative:+.1%}; 95 % interval over {units})."
+        return f"{what} {found}{here} ({times}, {relative:+.1%}; 95 % interval)."
     word = "slower" if change > 0 else "faster"
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
     parts = [(line.key, line.difference_ns - line.gap_effect_ns) for line in lines]
@@ -591,15 +601,15 @@ def _sentence(diff: PhaseDiff) -> str:
     doubts = "; ".join(diff.doubts)
     if diff.disturbed:
         return (
-            f"{what} of B came out {abs(relative):.1%} {word} than A's ({times}), which is not to be relied on: "
+            f"{what} of B came out {abs(relative):.1%} {word} than A's{here} ({times}), which is not to be relied on: "
             f"{doubts}. In the ledger: {listed}."
         )
     if diff.doubts:
         return (
-            f"{what} of B is {abs(relative):.1%} {word} than A's ({times}); where that comes from is not to be relied "
-            f"on: {doubts}. In the ledger: {listed}."
+            f"{what} of B is {abs(relative):.1%} {word} than A's{here} ({times}); where that comes from is not to be "
+            f"relied on: {doubts}. In the ledger: {listed}."
         )
-    return f"{what} of B is {abs(relative):.1%} {word} than A's ({times}): {listed}."
+    return f"{what} of B is {abs(relative):.1%} {word} than A's{here} ({times}): {listed}."
 
 
 def total_line(diff: PhaseDiff) -> tuple[LedgerLine, str]:
@@ -626,7 +636,7 @@ def total_line(diff: PhaseDiff) -> tuple[LedgerLine, str]:
     if diff.a.sample_unit == "process":
         unit = "processes"
     elif all(samples is not None for samples in repetitions):
-        walls, unit = repetitions, "repetitions"
+        walls, unit = repetitions, "repetitions"  # also a single one: how it scatters, the profiled steps do not tell
     if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
         return line, unit
     samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]

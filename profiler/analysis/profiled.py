@@ -2,8 +2,8 @@
 
 Everything is told of the *typical step*, here as in the analysis of a trace: of the steps that ran the same kernels in
 the same order the largest group, and the median of each kernel over them. So a step that the machine disturbed while it
-was profiled does not count for more than one, and every report gives the same figures. How long a step takes, the clean
-pass tells: by the median over its steps of the same numbers.
+was profiled does not count for more than one, and every report gives the same figures. How long these steps take, the
+clean pass tells: by the median over its repetitions, each with its median over the steps of the same numbers.
 """
 
 from collections import Counter
@@ -23,10 +23,16 @@ class ProfiledPhase:
     kernels: KernelEvents  # of the typical step, each with its median duration
     step_count: int  # that were profiled and count
     alike_step_count: int  # of these, those that the typical step stands for
+    steps: Array  # their numbers in a repetition, each once
     busy_ns: float  # in which at least one kernel ran
-    profiled_ns: float  # that a step took
-    clean_ns: float | None  # that the same steps took in the clean pass; None where it has none of them
+    profiled_ns: float  # that one of them took
+    clean_samples_ns: Array  # that they took in the clean pass: the median of each repetition that has any
     on_cpu: bool
+
+    @property
+    def clean_ns(self) -> float | None:
+        """What the same steps took in the clean pass: the median over its repetitions; ``None`` where it has none."""
+        return float(np.median(self.clean_samples_ns)) if len(self.clean_samples_ns) else None
 
     @property
     def kernel_scale(self) -> float | None:
@@ -36,48 +42,47 @@ class ProfiledPhase:
         return None if self.clean_ns is None else self.clean_ns / self.profiled_ns
 
 
+def clean_samples_ns(spans: Spans, phase: Phase, steps: Array) -> Array:
+    """Return the median of each clean repetition over its steps of these numbers, of those that have any."""
+    clean = spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
+    clean = clean.select(np.isin(clean.step, steps))
+    return np.array([np.median(clean.duration_ns[clean.repetition == r]) for r in np.unique(clean.repetition)])
+
+
 def same_steps_ns(spans: Spans, kind: PassKind, phase: Phase) -> tuple[float, float] | None:
     """Return the median time of a phase's steps in the clean pass and in another, over the steps that both have."""
     clean, other = (spans.of(pass_kind=k, phase=phase, counted=True) for k in (PassKind.CLEAN, kind))
-    clean_ns = clean.duration_ns[np.isin(clean.step, other.step)]
-    other_ns = other.duration_ns[np.isin(other.step, clean.step)]
-    if not len(clean_ns) or not len(other_ns):
+    other = other.select(np.isin(other.step, clean.step))
+    if not len(other):
         return None
-    return float(np.median(clean_ns)), float(np.median(other_ns))
-
-
-def repetition_samples_ns(spans: Spans, phase: Phase) -> Array:
-    """Return the median of each clean repetition over those steps of a phase that were profiled as well."""
-    clean, other = (spans.of(pass_kind=k, phase=phase, counted=True) for k in (PassKind.CLEAN, PassKind.KERNELS))
-    clean = clean.select(np.isin(clean.step, other.step))
-    return np.array([np.median(clean.duration_ns[clean.repetition == r]) for r in np.unique(clean.repetition)])
+    return float(np.median(clean_samples_ns(spans, phase, other.step))), float(np.median(other.duration_ns))
 
 
 def profiled_phase(run: Run, phase: Phase) -> ProfiledPhase | None:
     """Return the typical step of a phase in a run's profiled pass; ``None`` where that saw no kernel of it."""
-    steps = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-    if run.kernels is None or not len(steps):
+    spans = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
+    if run.kernels is None or not len(spans):
         return None
     kernels = run.kernels
-    wanted, own = _keys(steps.repetition, steps.step), _keys(kernels.repetition, kernels.step)
-    kernels = kernels.select(np.isin(own, wanted))
-    if not len(kernels):
+    of_span, of_kernel = _keys(spans.repetition, spans.step), _keys(kernels.repetition, kernels.step)
+    counted = np.isin(of_kernel, of_span)
+    if not counted.any():
         return None
-    own = _keys(kernels.repetition, kernels.step)
-    rows_of = {int(key): np.flatnonzero(own == key) for key in np.unique(own)}
-    took = dict(zip(wanted.tolist(), steps.duration_ns.tolist(), strict=True))
-    group, place = alike_steps(rows_of, kernels.stream, kernels.name, took)
-    matrix = np.stack([rows_of[number][place[number]] for number in group])  # (steps, kernels)
-    busy = [union_ns(kernels.start_ns[rows], kernels.end_ns[rows]) for rows in matrix]
-    both = same_steps_ns(run.spans, PassKind.KERNELS, phase)
+    kernels, of_kernel = kernels.select(counted), of_kernel[counted]
+    rows_of = {int(key): np.flatnonzero(of_kernel == key) for key in np.unique(of_kernel)}
+    took_ns = dict(zip(of_span.tolist(), spans.duration_ns.tolist(), strict=True))
+    group, place = alike_steps(rows_of, kernels.stream, kernels.name, took_ns)
+    matrix = np.stack([rows_of[key][place[key]] for key in group])  # (steps, kernels)
+    steps = np.unique(spans.step[np.isin(of_span, group)])
     typical = kernels.select(matrix[0])
     return ProfiledPhase(
         kernels=replace(typical, duration_ns=np.rint(np.median(kernels.duration_ns[matrix], axis=0)).astype(np.int64)),
-        step_count=len(steps),
+        step_count=len(spans),
         alike_step_count=len(group),
-        busy_ns=float(np.median(busy)),
-        profiled_ns=float(np.median(steps.duration_ns)) if both is None else both[1],
-        clean_ns=None if both is None else both[0],
+        steps=steps,
+        busy_ns=float(np.median([union_ns(kernels.start_ns[rows], kernels.end_ns[rows]) for rows in matrix])),
+        profiled_ns=float(np.median([took_ns[key] for key in group])),
+        clean_samples_ns=clean_samples_ns(run.spans, phase, steps),
         on_cpu=run.environment.device.kind != "cuda",
     )
 
@@ -105,9 +110,11 @@ def busy_share(profiled: Sequence[ProfiledPhase]) -> tuple[float | None, str]:
 
 
 def category_ns(profiled: Sequence[ProfiledPhase]) -> dict[str, float]:
-    """Return the time of the kernels of each category, summed over the processes' typical steps."""
+    """Return the time of the kernels of each category, summed over the typical steps that have a share by it."""
     times: Counter[str] = Counter()
     for one in profiled:
+        if one.clean_ns is None:
+            continue
         sums = np.bincount(one.kernels.category, weights=one.kernels.duration_ns, minlength=len(one.kernels.categories))
         times.update(dict(zip(one.kernels.categories, sums.tolist(), strict=True)))
     return dict(times)

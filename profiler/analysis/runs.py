@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.profiler.analysis.profiled import (
+    ProfiledPhase,
     busy_share,
     category_ns,
+    profiled_phase,
     profiled_phases,
-    repetition_samples_ns,
-    same_steps_ns,
 )
 from tokprof.profiler.analysis.roofline import ceiling_of, phase_roofline
 from tokprof.profiler.analysis.summary import sm_clock_mhz
@@ -33,6 +33,7 @@ from tokprof.profiler.record import (
     TypicalStep,
     codes_of,
 )
+from tokprof.profiler.trace.steps import Timeline, own_steps
 
 MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
 
@@ -45,35 +46,41 @@ class Recording:
     run: Run | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Cleaned:
+    """A process's step at clean times, and what it was made from."""
+
+    step: TypicalStep
+    seen: ProfiledPhase
+    gap_scale: float
+
+
 def at_clean_times(
     found: Sequence[tuple[TypicalStep, ...]], runs: Sequence[Run]
 ) -> tuple[tuple[TypicalStep, ...], tuple[Note, ...]]:
     """Put each process's typical steps to the time of its clean pass, and make one of those of a phase.
 
-    Steps of several processes become the means of the processes' medians, which are its samples.
+    Steps of several processes become the means of the processes' medians, which are its samples. Where processes ran
+    other sequences of kernels, those that agree most are taken, and a note says so.
     """
     notes: list[Note] = []
     steps = []
-    on_cpu = runs[0].environment.device.kind != "cuda"
     for phase in dict.fromkeys(step.phase for own in found for step in own):
-        cleaned, walls = [], []
+        cleaned: list[_Cleaned] = []
         for own, run in zip(found, runs, strict=True):
             step = next((s for s in own if s.phase is phase), None)
-            both = None if phase is None else same_steps_ns(run.spans, PassKind.KERNELS, phase)
-            if phase is not None and step is not None and both is not None:
-                clean_ns, profiled_ns = both
-                clean = clean_step(step, clean_ns, clean_ns / profiled_ns if on_cpu else 1.0)
-                samples = repetition_samples_ns(run.spans, phase)
-                several = samples if len(samples) > 1 else None
-                time_of = _time_of(run, step.title, phase)
-                cleaned.append(replace(clean, time_of=time_of, repetition_samples_ns=several))
-                walls.append(both)
+            seen = None if phase is None else profiled_phase(run, phase)
+            if step is None or seen is None or seen.clean_ns is None or seen.kernel_scale is None:
+                continue
+            clean = clean_step(step, seen.clean_ns, seen.kernel_scale)
+            time_of = _time_of(run, step.title, seen)
+            gap_scale = _gap_scale(step, seen.clean_ns, seen.kernel_scale)
+            clean = replace(clean, time_of=time_of, repetition_samples_ns=seen.clean_samples_ns)
+            cleaned.append(_Cleaned(step=clean, seen=seen, gap_scale=gap_scale))
         if cleaned:
-            step = pooled(cleaned, notes)
-            if len(cleaned) > 1:
-                step = replace(step, time_of=f"mean over {len(cleaned)} processes, of the first the {step.time_of}")
-            steps.append(step)
-            notes.append(_scaling(phase, cleaned, walls, on_cpu=on_cpu))
+            agreeing = _agreeing(cleaned, notes)
+            steps.append(pooled([one.step for one in agreeing]))
+            notes.append(_scaling(phase, agreeing))
         else:
             notes.append(
                 Note(
@@ -85,15 +92,32 @@ def at_clean_times(
     return tuple(steps), tuple(notes)
 
 
-def _time_of(run: Run, title: str, phase: Phase | None) -> str:
+def counted_steps(line: Timeline, trace: Trace, run: Run) -> Timeline:
+    """Return a run's time line without the steps that do not count: those after the end of the sequences."""
+    spans = run.spans.of(pass_kind=PassKind.KERNELS, counted=True)
+    counted = set(zip(spans.repetition.tolist(), spans.step.tolist(), strict=True))
+    own = own_steps(trace)
+    uncounted = {
+        start
+        for start, *key in zip(own.start_ns.tolist(), own.repetition.tolist(), own.step.tolist(), strict=True)
+        if tuple(key) not in counted
+    }
+    numbers = [number for number, start in enumerate(line.steps.start_ns.tolist()) if start in uncounted]
+    step_of_row = np.where(np.isin(line.steps.step_of_row, numbers), -1, line.steps.step_of_row)
+    return replace(line, steps=replace(line.steps, step_of_row=step_of_row))
+
+
+def _time_of(run: Run, title: str, seen: ProfiledPhase) -> str:
     """Say which of the clean pass's steps a time is the median of."""
-    profiled = run.spans.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
-    repetitions = f"{len(np.unique(clean.repetition))} clean repetitions"
-    if phase is Phase.PREFILL:
+    count = len(seen.clean_samples_ns)
+    repetitions = f"{count} clean repetition{'s' * (count > 1)}"
+    if title == Phase.PREFILL:
         return f"median over {repetitions}"
-    numbers = np.intersect1d(clean.step, profiled.step)
+    numbers = seen.steps
     which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+    if len(numbers) < numbers[-1] - numbers[0] + 1:
+        which += f" ({len(numbers)} of them)"
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)
     return (
         f"median over {title} steps {which} of {repetitions}, those that the profiled pass has of "
         f"{len(np.unique(clean.step))} steps"
@@ -110,11 +134,11 @@ def marked_repetitions(run: Run, phase: Phase) -> tuple[int, int]:
 def clean_step(step: TypicalStep, wall_ns: float, kernel_scale: float) -> TypicalStep:
     """Return the step as it would take ``wall_ns`` with its kernels' times multiplied by ``kernel_scale``.
 
-    Its gaps are multiplied so that they fill what the kernels leave; where the kernels alone take longer than
-    ``wall_ns``, no gap remains and the rest stays a residual.
+    Its gaps are multiplied so that they fill what the kernels leave, but by no more than ``MUCH`` times that scale:
+    what is missing then lay in no gap of the profiled pass, and stays a residual. It does so, too, where the kernels
+    alone take longer than ``wall_ns``; no gap remains then.
     """
-    gaps_ns = step.wall_ns - step.busy_ns
-    gap_scale = max(0.0, wall_ns - step.busy_ns * kernel_scale) / gaps_ns if gaps_ns > 0 else 1.0
+    gap_scale = _gap_scale(step, wall_ns, kernel_scale)
     kernels = step.kernels
     samples, gap_samples, walls = step.samples_ns, step.gap_samples_ns, step.wall_samples_ns
     if walls is not None and gap_samples is not None:
@@ -137,18 +161,25 @@ def clean_step(step: TypicalStep, wall_ns: float, kernel_scale: float) -> Typica
     )
 
 
+def _gap_scale(step: TypicalStep, wall_ns: float, kernel_scale: float) -> float:
+    gaps_ns = step.wall_ns - step.busy_ns
+    filling = max(0.0, wall_ns - step.busy_ns * kernel_scale) / gaps_ns if gaps_ns > 0 else 1.0
+    return min(filling, MUCH * kernel_scale)
+
+
 def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: Calibration) -> StepLimits | None:
     """Put a step of ``wall_ns`` beside its floor: the mean of the floors of the steps that it is typical of.
 
     ``None`` where the run does not hold the sizes of its model, or has no clean time of the profiled steps.
     """
     run, table = runs[0], runs[0].spans
-    profiled = table.of(pass_kind=PassKind.KERNELS, phase=phase, counted=True)
+    seen = profiled_phases(runs, phase)
+    if not seen:
+        return None
     clean = (table.pass_kind == codes_of(PassKind.CLEAN)) & (table.phase == codes_of(phase))
-    alike = replace(run, spans=table.select(~clean | np.isin(table.step, profiled.step)))
+    alike = replace(run, spans=table.select(~clean | np.isin(table.step, seen[0].steps)))
     steps = alike.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     count = int((steps.repetition == steps.repetition[:1]).sum())  # of one repetition: what a roofline is of
-    seen = profiled_phases(runs, phase)
     line = phase_roofline(
         [alike, *runs[1:]],
         phase,
@@ -178,68 +209,69 @@ def sequence_of(step: TypicalStep) -> tuple[object, ...]:
     return tuple(kernels.names[code] for code in kernels.name.tolist()), kernels.stream.tobytes()
 
 
-def pooled(steps: Sequence[TypicalStep], notes: list[Note]) -> TypicalStep:
-    """Return the mean of the processes' steps of a phase, with these as its samples; of one process its step as it is.
-
-    Where processes ran other sequences of kernels, those that agree most are taken, and a note says so.
-    """
-    if len(steps) == 1:
-        return steps[0]
-    groups: dict[tuple[object, ...], list[TypicalStep]] = {}
-    for step in steps:
-        groups.setdefault(sequence_of(step), []).append(step)
+def _agreeing(cleaned: Sequence[_Cleaned], notes: list[Note]) -> list[_Cleaned]:
+    """Return the processes that ran the most common sequence of kernels; a note says how many did not."""
+    groups: dict[tuple[object, ...], list[_Cleaned]] = {}
+    for one in cleaned:
+        groups.setdefault(sequence_of(one.step), []).append(one)
     same = max(groups.values(), key=len)
-    first = same[0]
-    if len(same) < len(steps):
+    if len(same) < len(cleaned):
         notes.append(
             Note(
                 code="processes-differ",
-                message=f"{len(steps) - len(same)} of {len(steps)} processes ran another sequence of kernels in "
-                f"{first.phase or 'the step'} than the others; their lines are not in it",
+                message=f"{len(cleaned) - len(same)} of {len(cleaned)} processes ran another sequence of kernels in "
+                f"{same[0].step.phase or 'the step'} than the others; they are not in it",
             )
         )
+    return same
+
+
+def pooled(steps: Sequence[TypicalStep]) -> TypicalStep:
+    """Return the mean of processes' steps of the same kernels, with these as its samples; a single one as it is."""
+    if len(steps) == 1:
+        return steps[0]
+    first = steps[0]
 
     def column(name: str) -> Array:
-        return np.stack([getattr(step.kernels, name) for step in same])
+        return np.stack([getattr(step.kernels, name) for step in steps])
 
     durations, gaps = column("duration_ns"), column("gap_ns")
-    walls = np.array([step.wall_ns for step in same])
-    several = len(same) > 1
+    walls = np.array([step.wall_ns for step in steps])
+    time_of = f"mean over {len(steps)} processes, of the first the {first.time_of}" if first.time_of else ""
     return replace(
         first,
-        step_count=sum(step.step_count for step in same),
-        sampled_step_count=sum(step.sampled_step_count for step in same),
+        step_count=sum(step.step_count for step in steps),
+        sampled_step_count=sum(step.sampled_step_count for step in steps),
         wall_ns=float(walls.mean()),
-        busy_ns=float(np.mean([step.busy_ns for step in same])),
-        overlap_ns=float(np.mean([step.overlap_ns for step in same])),
-        kernel_scale=float(np.mean([step.kernel_scale for step in same])),
+        busy_ns=float(np.mean([step.busy_ns for step in steps])),
+        overlap_ns=float(np.mean([step.overlap_ns for step in steps])),
+        kernel_scale=float(np.mean([step.kernel_scale for step in steps])),
         kernels=replace(
             first.kernels,
             start_ns=column("start_ns").mean(axis=0),
             duration_ns=durations.mean(axis=0),
             gap_ns=gaps.mean(axis=0),
         ),
-        samples_ns=durations if several else first.samples_ns,
-        gap_samples_ns=gaps if several else first.gap_samples_ns,
-        wall_samples_ns=walls if several else first.wall_samples_ns,
+        samples_ns=durations,
+        gap_samples_ns=gaps,
+        wall_samples_ns=walls,
         repetition_samples_ns=None,
-        sample_unit="process" if several else "step",
+        sample_unit="process",
+        time_of=time_of,
     )
 
 
-def _scaling(
-    phase: Phase | None, steps: Sequence[TypicalStep], walls: Sequence[tuple[float, float]], *, on_cpu: bool
-) -> Note:
-    """Say how far the clean pass's times are from those of the profiled one, and what was scaled.
-
-    ``walls`` are the median times of the steps of each process in both passes.
-    """
-    wall, profiled = (float(np.mean(side)) for side in zip(*walls, strict=True))
-    over = [step.busy_ns - step.wall_ns for step in steps]
-    how = f"its operators are scaled by {wall / profiled:.3f}" if on_cpu else "its kernels keep their durations"
-    how += ", its gaps take the rest"
-    if sum(over) > 0:
-        how += f"; its kernels took {sum(over) / len(over) / 1e6:.3f} ms longer than the clean step, which is residual"
+def _scaling(phase: Phase | None, cleaned: Sequence[_Cleaned]) -> Note:
+    """Say how far the clean pass's times are from those of the profiled one, and what was scaled."""
+    wall = float(np.mean([one.step.wall_ns for one in cleaned]))
+    profiled = float(np.mean([one.seen.profiled_ns for one in cleaned]))
+    scales = sorted({f"{one.gap_scale:.3f}" for one in cleaned})
+    gaps = f"its gaps by {' to '.join(dict.fromkeys((scales[0], scales[-1])))}"
+    operators = f"its operators are scaled by {wall / profiled:.3f}"
+    how = f"{operators}, {gaps}" if cleaned[0].seen.on_cpu else f"its kernels keep their durations, {gaps}"
+    late = [max(0.0, one.step.busy_ns - one.step.wall_ns) for one in cleaned]
+    if sum(late) > 0:
+        how += f"; its kernels took {sum(late) / len(late) / 1e6:.3f} ms longer than the clean step, which is residual"
     return Note(
         code="clean-times",
         message=f"{phase}: {wall / 1e6:.3f} ms in the clean pass, {profiled / 1e6:.3f} ms under the profiler "

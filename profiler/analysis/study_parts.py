@@ -608,7 +608,7 @@ def kernel_passes(study: Study, found: Mapping[tuple[int, int], Sequence[Typical
                     pairs[process] = (sides[0], sides[1])
             if pairs:
                 agreeing = _agreeing([(base[0], other[0]) for base, other in pairs.values()], names[arm], notes)
-                base, other = (pooled(steps, notes) for steps in zip(*agreeing, strict=True))
+                base, other = (pooled(steps) for steps in zip(*agreeing, strict=True))
                 phases.append(_with_verdicts_over_processes(compare_steps(base, other)))
             if phase is Phase.DECODE and not _on_cpu(study):
                 busy = {process: (base[1], other[1]) for process, (base, other) in pairs.items()}

@@ -120,7 +120,7 @@ class PhaseSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slowdown:
-    """How much longer a step took in a pass than in the clean one: medians over the steps that both have."""
+    """How much longer a step took in a pass than in the clean one: medians over the same steps."""
 
     pass_kind: PassKind
     prefill: float | None
@@ -330,6 +330,8 @@ def heaviest_kernels(
                 limits[name] = limits.get(name, 0.0) + of_names[:, code]
         category.update(_categories(kernels))
     total = sum(time_ns.values())
+    if not total:
+        return ()
     return tuple(
         KernelShare(
             name=name,
@@ -514,15 +516,20 @@ def _leaf_functions(stacks: InterpreterStacks) -> dict[str, int]:
 def _slowdowns(runs: Sequence[Run]) -> tuple[Slowdown, ...]:
     result = []
     for kind in (PassKind.KERNELS, PassKind.STACKS):
-        ratios = {}
-        for phase in Phase:
-            both = [same_steps_ns(run.spans, kind, phase) for run in runs]
-            known = [ns for ns in both if ns is not None]
-            clean, other = (sum(ns[side] for ns in known) for side in (0, 1))
-            ratios[phase] = other / clean if clean else None
+        ratios = {phase: _slowdown(runs, kind, phase) for phase in Phase}
         if any(ratio is not None for ratio in ratios.values()):
             result.append(Slowdown(pass_kind=kind, prefill=ratios[Phase.PREFILL], decode=ratios[Phase.DECODE]))
     return tuple(result)
+
+
+def _slowdown(runs: Sequence[Run], kind: PassKind, phase: Phase) -> float | None:
+    """Return a pass's time over the clean one's; of the profiled pass that of the typical step."""
+    seen = profiled_phases(runs, phase) if kind is PassKind.KERNELS else ()
+    both = [(one.clean_ns, one.profiled_ns) for one in seen if one.clean_ns is not None]
+    if not seen:
+        both = [ns for run in runs if (ns := same_steps_ns(run.spans, kind, phase)) is not None]
+    clean_ns = sum(clean for clean, _ in both)
+    return sum(other for _, other in both) / clean_ns if clean_ns else None
 
 
 def _unlike_steps(runs: Sequence[Run]) -> list[Note]:

@@ -9,7 +9,7 @@ import numpy as np
 from tokprof.models.devices import Ceiling
 from tokprof.profiler.analysis.profiled import union_ns
 from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
-from tokprof.profiler.analysis.runs import at_clean_times
+from tokprof.profiler.analysis.runs import at_clean_times, counted_steps
 from tokprof.profiler.errors import visible
 from tokprof.profiler.record import (
     Array,
@@ -166,7 +166,8 @@ def analyze(
     """
     ceiling = None if calibration is None else ceiling_of(calibration)
     work = line.work
-    steps, notes = typical_steps(trace, line=line), (*trace.notes, *_missing_work(trace, line))
+    own = line if run is None else counted_steps(line, trace, run)
+    steps, notes = typical_steps(trace, line=own), (*trace.notes, *_missing_work(trace, line))
     if run is not None:
         steps, said = at_clean_times([steps], [run])
         notes = (*notes, *said)
@@ -427,7 +428,7 @@ def _step_total(step: TypicalStep, top: int, ceiling: Ceiling | None = None) -> 
         residual_ms=(step.wall_ns - (kernel_ns + idle_ns - step.overlap_ns)) / 1e6,
         busy_ms=step.busy_ns / 1e6,
         time_of=step.time_of,
-        spread=None if samples is None else float(np.std(samples, ddof=1) / np.mean(samples)),
+        spread=None if samples is None or len(samples) < 2 else float(np.std(samples, ddof=1) / np.mean(samples)),
         gaps=_gap_totals(step, top),
         lines=lines,
         line_count=line_count,

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.summary import Estimate, PhaseSummary, Summary
-from tokprof.profiler.record import KernelLimit, Note, NoteLevel, PassKind, Phase
+from tokprof.profiler.record import KernelLimit, Note, NoteLevel, Phase
 
 ABSENT = "not measured"
 NO_FLOOR = "–"
@@ -223,16 +223,12 @@ def _pass_lines(summary: Summary) -> list[ConsoleRenderable]:
     more = f" (and {len(stops) - 1} more)" if len(stops) > 1 else ""
     lines.append(Text.assemble(("stopped by ", "dim"), rule, (f": {detail}{more}", "dim")))
     for slowdown in summary.slowdowns:
-        if slowdown.pass_kind is PassKind.ENERGY:
-            continue
         figures = [
             f"{name} ×{value:.2f}"
             for name, value in (("prefill", slowdown.prefill), ("decode", slowdown.decode))
             if value is not None
         ]
-        if figures:
-            label = f"{slowdown.pass_kind} pass against the clean one: "
-            lines.append(Text.assemble((label, "dim"), ", ".join(figures)))
+        lines.append(Text.assemble((f"{slowdown.pass_kind} pass against the clean one: ", "dim"), ", ".join(figures)))
     return lines
 
 

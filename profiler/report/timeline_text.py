@@ -212,7 +212,8 @@ def _print_outside(outside: Outside, console: Console, *, kind: str) -> None:
 
 
 def _print_step(step: StepTotal, console: Console, *, kind: str) -> None:
-    spread = f" (spread {step.spread:.1%})" if step.spread is not None else ""
+    over = " over clean repetitions" * bool(step.time_of)
+    spread = f" (spread {step.spread:.1%}{over})" if step.spread is not None else ""
     console.print(Text(f"{step.title}: {duration(step.wall_ms)}{spread}", style="bold"))
     layers = f", {step.layer_count} layers of {step.layer_kernel_count}" if step.layer_count else ""
     shared = f"{step.sampled_step_count} of {step.step_count} steps share this sequence"

@@ -15,6 +15,7 @@ from tokprof.profiler.analysis.compare import compare, compare_steps, headline, 
 from tokprof.profiler.analysis.profiled import same_steps_ns
 from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
 from tokprof.profiler.analysis.runs import Recording, clean_step
+from tokprof.profiler.analysis.summary import summarize_phase
 from tokprof.profiler.analysis.timeline import analyze
 from tokprof.profiler.record import (
     Calibration,
@@ -39,17 +40,17 @@ from tokprof.profiler.record import (
 )
 from tokprof.profiler.report.timeline_text import print_analysis, print_comparison
 from tokprof.profiler.trace.reader import read_trace
-from tokprof.profiler.trace.steps import timeline, typical_steps
+from tokprof.profiler.trace.steps import kernel_events, timeline, typical_steps
 
 US = 1000
 
 
 def run_of(clean_us, *, steps=(1, 2, 3), device="cuda", profiled_us=100.0, **changes):
     """A run whose clean decode steps took ``clean_us`` (one value, or a function of the step's number)."""
-    of = clean_us if callable(clean_us) else lambda _: clean_us
+    of, profiled = (us if callable(us) else lambda _, us=us: us for us in (clean_us, profiled_us))
     kinds = list(PassKind)
     rows = [(kinds.index(PassKind.CLEAN), r, s, of(s)) for r in range(3) for s in range(1, 9)]
-    rows += [(kinds.index(PassKind.KERNELS), 0, s, profiled_us) for s in steps]
+    rows += [(kinds.index(PassKind.KERNELS), 0, s, profiled(s)) for s in steps]
     kind, repetition, step, length = map(np.array, zip(*rows, strict=True))
     end = np.cumsum(length * US).astype(np.int64)
     spans = Spans(
@@ -82,13 +83,13 @@ def run_of(clean_us, *, steps=(1, 2, 3), device="cuda", profiled_us=100.0, **cha
 KERNELS = (("gemm_kernel", 40.0, 10.0), ("rms_norm_kernel", 10.0, 30.0), ("argmax_kernel", 10.0, 0.0))  # sum: 100
 
 
-def trace_of(tmp_path, *, kernels=KERNELS, steps=3, cat="kernel", jitter=0.0):
-    """Profiled decode steps of 100 us: 60 in kernels, 40 in gaps."""
+def trace_of(tmp_path, *, kernels=KERNELS, steps=3, cat="kernel", jitter=0.0, odd=None):
+    """Profiled decode steps of 100 us, 60 in kernels and 40 in gaps; some ``odd`` ones of other kernels."""
     rng = np.random.default_rng(0)
     events, now = [], 1000.0
     for step in range(1, steps + 1):
         start = now
-        for number, (name, duration, gap) in enumerate(kernels):
+        for number, (name, duration, gap) in enumerate((odd or {}).get(step, kernels)):
             correlation = step * 100 + number
             call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1}
             events.append(
@@ -155,9 +156,14 @@ def sides(tmp_path, a_us, b_us, *, device="cuda", kernels_b=KERNELS):
     a, b = trace_of(tmp_path, jitter=0.5), trace_of(tmp_path, kernels=kernels_b, jitter=0.5)
     profiled_b_us = sum(duration + gap for _, duration, gap in kernels_b)
     return (
-        [Recording(trace=a, run=run_of(us, device=device)) for us in a_us],
-        [Recording(trace=b, run=run_of(us, device=device, profiled_us=profiled_b_us)) for us in b_us],
+        [recording_of(a, us, device=device) for us in a_us],
+        [recording_of(b, us, device=device, profiled_us=profiled_b_us) for us in b_us],
     )
+
+
+def recording_of(trace, clean_us, **changes):
+    """A run of that trace, whose kernels it has in its table."""
+    return Recording(trace=trace, run=run_of(clean_us, kernels=kernel_events(trace), **changes))
 
 
 def codes(diff):
@@ -226,29 +232,75 @@ def test_between_disturbed_runs_nothing_is_called_an_effect(tmp_path):
 def test_a_profiled_pass_quite_unlike_the_clean_one_takes_the_worth_from_a_difference(tmp_path):
     diff = compare(*sides(tmp_path, [14.0], [80.0]))
     said = headline(diff)
-    assert said.startswith(
-        "The decode step of B is 471.4% slower than A's (0.014 → 0.080 ms, +0.066 ms ± 0.000); where"
-    )
-    assert "comes from is not to be relied on: A's profiled pass took ×7.14 the clean pass's time" in said
+    assert said.startswith("The decode step of B is 471.4% slower than A's in these two recordings (0.014 → 0.080 ms, ")
+    assert "; where that comes from is not to be relied on: A's profiled pass took ×7.14 the clean pass's time" in said
     assert {line.verdict for _, lines in diff.phases[0].ledgers for line in lines} <= {"doubtful", "inconclusive"}
 
 
+def scattered(recording, by_us, repetitions=3):
+    """The recording with clean repetitions that differ by so much."""
+    spans = recording.run.spans
+    clean = spans.pass_kind == list(PassKind).index(PassKind.CLEAN)
+    late = np.where(clean, (spans.repetition - 1) * by_us * US, 0).astype(np.int64)
+    spans = replace(spans, host_end_ns=spans.host_end_ns + late).select(~clean | (spans.repetition < repetitions))
+    return [replace(recording, run=replace(recording.run, spans=spans))]
+
+
 def test_how_well_a_whole_difference_is_known_the_clean_repetitions_tell(tmp_path):
-    """However the few profiled steps scattered."""
-    a, b = sides(tmp_path, [80.0], [92.0])
+    """However the few profiled steps scattered; and of one process a side it is told of these recordings alone."""
+    (a,), (b,) = sides(tmp_path, [80.0], [92.0])
+    told = headline(compare([a], [b]))
+    assert told.startswith("The decode step of B is 15.0% slower than A's in these two recordings (0.080 → 0.092 ms, ")
+    told = headline(compare(scattered(a, 30.0), scattered(b, 30.0)))
+    assert "shows no difference beyond its noise in these two recordings (0.080 → 0.092 ms, +0.012 ms ± 0." in told
+    assert "over repetitions" in told
+    a_us, b_us = [80.0, 82.0, 81.0], [90.0, 92.0, 91.0]
+    assert "recordings" not in headline(compare(*sides(tmp_path, a_us, b_us)))
 
-    def scattered(recording, by_us):
-        spans = recording.run.spans
-        clean = spans.pass_kind == list(PassKind).index(PassKind.CLEAN)
-        late = np.where(clean, (spans.repetition - 1) * by_us * US, 0).astype(np.int64)
-        return [
-            replace(recording, run=replace(recording.run, spans=replace(spans, host_end_ns=spans.host_end_ns + late)))
-        ]
 
-    assert "over repetitions" not in headline(compare(a, b))  # it is an effect, and told as one
-    told = headline(compare(scattered(a[0], 30.0), scattered(b[0], 30.0)))
-    assert "shows no difference beyond its noise (0.080 → 0.092 ms, +0.012 ms ± 0." in told
-    assert "95 % interval over repetitions" in told
+def test_one_clean_repetition_tells_no_interval(tmp_path):
+    (a,), (b,) = sides(tmp_path, [80.0], [92.0])
+    for alone in (scattered(a, 0.0, 1), scattered(b, 0.0, 1)):
+        told = headline(compare(alone, [b]))
+        assert "±" not in told
+    (step,) = analyze(a.trace, timeline(a.trace), run=scattered(a, 0.0, 1)[0].run).steps
+    assert step.spread is None
+    assert step.time_of.startswith("median over decode steps 1 to 3 of 1 clean repetition, ")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_step_s_time_is_that_of_the_steps_whose_kernels_it_has(tmp_path, device):
+    """Not of all that were profiled: most of these ran other kernels, each its own, and took twice as long."""
+    steps = (1, 2, 3, 4, 5, 6)
+    odd = {step: (*KERNELS[:2], (f"kernel of step {step}", 110.0, 0.0)) for step in steps[3:]}
+    trace = trace_of(tmp_path, steps=6, odd=odd)
+    run = run_of(
+        lambda step: 80.0 if step < 4 else 160.0, steps=steps, device=device, kernels=kernel_events(trace),
+        profiled_us=lambda step: 100.0 if step < 4 else 200.0,
+    )  # fmt: skip
+    summary = summarize_phase([run], Phase.DECODE)
+    assert summary.kernel_busy_share == pytest.approx(0.6 if device == "cpu" else 0.75)
+    (step,) = analyze(trace, timeline(trace), run=run).steps
+    assert (step.step_count, step.sampled_step_count) == (6, 3)
+    assert step.wall_ms == pytest.approx(0.08)
+    assert step.busy_ms / step.wall_ms == pytest.approx(summary.kernel_busy_share)
+    assert step.time_of.startswith("median over decode steps 1 to 3 of 3 clean repetitions")
+
+
+def test_steps_after_the_end_of_the_sequences_are_in_no_report(tmp_path):
+    trace = trace_of(tmp_path, steps=6, odd=dict.fromkeys((4, 5, 6), (("gemm_kernel", 90.0, 10.0), *KERNELS[1:])))
+    run = run_of(80.0, steps=(1, 2, 3, 4, 5, 6), kernels=kernel_events(trace))
+    run = replace(run, spans=replace(run.spans, mark=np.where(run.spans.step > 3, Mark.OVERRUN, 0)))
+    (step,) = analyze(trace, timeline(trace), run=run).steps
+    assert step.step_count == 3
+    assert step.busy_ms / step.wall_ms == pytest.approx(summarize_phase([run], Phase.DECODE).kernel_busy_share)
+
+
+def test_what_lay_in_no_gap_of_the_profiled_pass_stays_a_residual(tmp_path):
+    (step,) = typical_steps(trace_of(tmp_path, kernels=(("gemm_kernel", 90.0, 1.0), ("norm_kernel", 9.0, 0.0))))
+    clean = clean_step(step, 150.0 * US, 1.0)
+    assert clean.kernels.gap_ns.sum() == pytest.approx(1.5 * US)  # not the 51 us that are missing
+    assert clean.wall_ns == 150 * US
 
 
 def test_a_difference_that_lies_in_no_line_is_not_relied_on(tmp_path):
@@ -283,9 +335,11 @@ def test_one_process_against_several_has_no_interval(tmp_path):
 def test_a_process_with_other_kernels_is_left_out_and_said(tmp_path):
     a, b = sides(tmp_path, [80.0, 82.0, 81.0], [90.0, 91.0])
     odd = trace_of(tmp_path, kernels=(*KERNELS, ("another_kernel", 1.0, 1.0)))
-    diff = compare([*a, Recording(trace=odd, run=run_of(99.0))], b)
+    diff = compare([*a, recording_of(odd, 99.0)], b)
     assert "processes-differ" in codes(diff)
     assert len(diff.phases[0].a.samples_ns) == 3
+    assert diff.phases[0].a.time_of.startswith("mean over 3 processes")
+    assert any(note.message.startswith("A: decode: 0.081 ms in the clean pass") for note in diff.notes)
 
 
 def test_a_run_against_a_trace_is_compared_as_traced(tmp_path):
@@ -305,7 +359,7 @@ def test_a_profiled_pass_that_ran_quite_otherwise_is_a_warning(tmp_path):
 
 def test_a_phase_that_only_the_profiled_pass_has_is_left_out_and_said(tmp_path):
     a, b = sides(tmp_path, [80.0], [90.0])
-    nothing = replace(a[0].run, spans=a[0].run.spans.of(pass_kind=PassKind.CLEAN))
+    nothing = replace(a[0].run, spans=a[0].run.spans.of(pass_kind=PassKind.KERNELS))
     diff = compare([Recording(trace=a[0].trace, run=nothing)], b)
     assert diff.phases == ()
     assert "phase-not-clean" in codes(diff)
@@ -324,12 +378,12 @@ def test_run_folders_compare_and_say_in_what_they_differ(tmp_path, monkeypatch, 
     from tokprof.profiler.cli import main
     from tokprof.profiler.store import save_run, save_study
 
-    trace_of(tmp_path, jitter=0.5)
+    trace = trace_of(tmp_path, jitter=0.5)
     for side, clean_us, dtype in (("a", (80.0, 82.0), "float32"), ("b", (90.0, 94.0), "bfloat16")):
         for process, us in enumerate(clean_us):
             folder = tmp_path / side / f"process-{process:02}"
             folder.mkdir(parents=True)
-            run = run_of(us)
+            run = run_of(us, kernels=kernel_events(trace))
             save_run(replace(run, model=replace(run.model, dtype=dtype), process_index=process), folder)
             (folder / "trace.json.gz").write_bytes((tmp_path / "trace.json").read_bytes())
         save_study(tmp_path / side, ["process-00", "process-01"])
@@ -353,7 +407,7 @@ def test_run_folders_compare_and_say_in_what_they_differ(tmp_path, monkeypatch, 
 SHAPE = shape_of(entry("tiny-llama").config)
 
 
-def known_run(clean_us, *, kernels=True, batch=1, device="cuda", **changes):
+def known_run(clean_us, *, known=True, batch=1, device="cuda", **changes):
     """A run whose model's sizes are known; in each of its profiled steps products take 40 us, another kernel 20."""
     run = run_of(clean_us, device=device, **changes)
     profiled = run.spans.of(pass_kind=PassKind.KERNELS)
@@ -367,9 +421,9 @@ def known_run(clean_us, *, kernels=True, batch=1, device="cuda", **changes):
     )  # fmt: skip
     return replace(
         run,
-        model=replace(run.model, shape=asdict(SHAPE)),
+        model=replace(run.model, shape=asdict(SHAPE) if known else None),
         cell=replace(run.cell, batch_size=batch),
-        kernels=events if kernels else None,
+        kernels=events,
     )
 
 
@@ -419,7 +473,7 @@ def test_each_side_goes_by_its_own_device_and_is_silent_without_one(tmp_path):
     assert a is None
     assert b.source.endswith("2031-01-01")
     assert said(diff, "not-calibrated").startswith("A: how far from the device's limits is not known")
-    diff, a, b = against_floors(tmp_path, run_of(80.0), known_run(80.0), (fast, fast))
+    diff, a, b = against_floors(tmp_path, known_run(80.0, known=False), known_run(80.0), (fast, fast))
     assert a is None
     assert b is not None
     assert said(diff, "no-floor").startswith("A: no floor for llama")
@@ -435,10 +489,9 @@ def test_a_run_beside_a_trace_has_no_floor(tmp_path):
     assert "not-calibrated" not in codes(diff)
 
 
-def test_nobody_owns_the_gap_where_no_pass_saw_the_kernels_and_less_than_a_floor_is_told(tmp_path):
+def test_less_than_a_floor_is_told(tmp_path):
     calibration = calibration_of(1e9)
-    diff, a, _ = against_floors(tmp_path, known_run(80.0, kernels=False), known_run(80.0), (calibration, calibration))
-    assert a.owners == ()
+    diff, a, _ = against_floors(tmp_path, known_run(80.0), known_run(80.0), (calibration, calibration))
     assert a.gap_ms < 0
     assert "took less than its floor" in said(diff, "below-floor")
 

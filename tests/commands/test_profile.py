@@ -141,7 +141,7 @@ def test_fresh_processes_give_an_interval(in_process, tmp_path):
     time_ms = data["phases"][0]["time_ms"]
     assert time_ms["low"] < time_ms["value"] < time_ms["high"]
     assert time_ms["process_count"] == 3
-    said = in_process("analyze", tmp_path / "p").stdout
+    said = " ".join(in_process("analyze", tmp_path / "p").stdout.split())
     assert "p holds 3 processes; this is the first" in said
 
 
@@ -475,6 +475,6 @@ def test_the_real_model_on_a_real_file(in_process, tmp_path):
     assert run.cell.prompt_byte_count == run.spans.of(phase=Phase.PREFILL).byte_count[0]
     data = json.loads(in_process("show", tmp_path / "real", "--json").stdout)
     decode = next(phase for phase in data["phases"] if phase["phase"] == "decode")
-    assert decode["kernels"][0]["category"] == "gemm"
+    assert "gemm" in {kernel["category"] for kernel in decode["kernels"]}
     assert 0.5 < decode["kernel_busy_share"] <= 1.0
     assert data["frames"], "py-spy saw no Python frame"
