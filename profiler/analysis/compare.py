@@ -13,10 +13,9 @@ import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
 from tokprof.profiler.analysis.attribution import log_mean
-from tokprof.profiler.analysis.profiled import profiled_phases, union_ns
+from tokprof.profiler.analysis.profiled import MUCH, profiled_phases, union_ns
 from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
 from tokprof.profiler.analysis.runs import (
-    MUCH,
     Recording,
     at_clean_times,
     counted_steps,

@@ -15,6 +15,8 @@ import numpy as np
 from tokprof.profiler.record import Array, KernelEvents, PassKind, Phase, Run, Spans
 from tokprof.profiler.trace.steps import alike_steps
 
+MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProfiledPhase:
@@ -74,7 +76,7 @@ def profiled_phase(run: Run, phase: Phase) -> ProfiledPhase | None:
     group, place = alike_steps(rows_of, kernels.stream, kernels.name, took_ns)
     matrix = np.stack([rows_of[key][place[key]] for key in group])  # (steps, kernels)
     steps = np.unique(spans.step[np.isin(of_span, group)])
-    typical = kernels.select(matrix[0])
+    typical = kernels.select(matrix[len(group) // 2])  # shapes grow with the context: those of the middle one
     return ProfiledPhase(
         kernels=replace(typical, duration_ns=np.rint(np.median(kernels.duration_ns[matrix], axis=0)).astype(np.int64)),
         step_count=len(spans),
@@ -109,15 +111,21 @@ def busy_share(profiled: Sequence[ProfiledPhase]) -> tuple[float | None, str]:
     return min(1.0, busy_ns / wall_ns), "profiled pass" if profiled[0].on_cpu else "clean pass"
 
 
-def category_ns(profiled: Sequence[ProfiledPhase]) -> dict[str, float]:
-    """Return the time of the kernels of each category, summed over the typical steps that have a share by it."""
+def category_shares(profiled: Sequence[ProfiledPhase]) -> dict[str, float]:
+    """Return the share of a step that the kernels of each category take, by their medians.
+
+    Where kernels ran side by side they add up to more than the busy share; where the profiled steps were disturbed,
+    each at other kernels, to less.
+    """
     times: Counter[str] = Counter()
+    wall_ns = 0.0
     for one in profiled:
-        if one.clean_ns is None:
-            continue
-        sums = np.bincount(one.kernels.category, weights=one.kernels.duration_ns, minlength=len(one.kernels.categories))
-        times.update(dict(zip(one.kernels.categories, sums.tolist(), strict=True)))
-    return dict(times)
+        if one.clean_ns and one.kernel_scale is not None:
+            wall_ns += one.clean_ns
+            weights = one.kernels.duration_ns * one.kernel_scale
+            sums = np.bincount(one.kernels.category, weights=weights, minlength=len(one.kernels.categories))
+            times.update(dict(zip(one.kernels.categories, sums.tolist(), strict=True)))
+    return {category: time_ns / wall_ns for category, time_ns in times.items()}
 
 
 def union_ns(start_ns: Array, end_ns: Array) -> int:

@@ -41,6 +41,7 @@ from tokprof.profiler.record import (
 
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
 MEMORY_OVER_CACHE = 4
+LEAST_LEFT = 0.01  # of a time: less than that, left over by the medians of kernels, goes to the gaps
 BUSY_MACHINE = "busy-machine"  # code of the note of a calibration beside which other programs ran
 
 
@@ -249,12 +250,13 @@ def phase_roofline(
     *,
     time_ms: float,
     busy_share: float | None = None,
-    category_ns: Mapping[str, float] | None = None,
+    category_shares: Mapping[str, float] | None = None,
     mean_sm_clock_mhz: float | None = None,
 ) -> PhaseRoofline | None:
     """Put a phase's measured time beside its floor.
 
-    ``busy_share`` of it some kernel ran, and ``category_ns`` tells how the kernels of each category share that time.
+    In ``busy_share`` of it some kernel ran; ``category_shares`` are those that the kernels of each category take by
+    themselves, and what they leave of the busy share has an owner of its own.
     ``None`` where the run does not hold the sizes of its model: an unknown family, or an older tokprof.
     """
     run = runs[0]
@@ -267,7 +269,7 @@ def phase_roofline(
     seconds = time_ms / 1e3
     floor_ms = floor.floor_s * 1e3
     owners: tuple[GapOwner, ...] = ()
-    shares = None if busy_share is None else _kernel_shares(category_ns or {})
+    shares = None if busy_share is None else _kernel_shares(category_shares or {}, busy_share)
     if shares is not None and busy_share is not None:
         clock_loss_ms = 0.0
         if floor.bound == "compute" and ceiling.sm_clock_hz and mean_sm_clock_mhz:
@@ -356,13 +358,15 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
     ]
 
 
-def _kernel_shares(category_ns: Mapping[str, float]) -> dict[str, float] | None:
-    """Return each owner's share of the time of kernels; ``None`` without any."""
-    times = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
-    for category, time_ns in category_ns.items():
-        times[_KERNEL_OWNERS.get(category, _OTHER)] += time_ns
-    total = sum(times.values())
-    return {name: value / total for name, value in times.items()} if total else None
+def _kernel_shares(category_shares: Mapping[str, float], busy_share: float) -> dict[str, float] | None:
+    """Return each owner's share of the time; of kernels side by side a part of it. ``None`` without any kernel."""
+    shares = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
+    for category, share in category_shares.items():
+        shares[_KERNEL_OWNERS.get(category, _OTHER)] += share
+    total = sum(shares.values())
+    if not total:
+        return None
+    return {name: share * min(1.0, busy_share / total) for name, share in shares.items()}
 
 
 def _floor_shares(steps: Sequence[Sequence[OperatorCost]], bound: str, *, eager: bool) -> dict[str, float]:
@@ -383,7 +387,7 @@ def _owners(
 ) -> tuple[GapOwner, ...]:
     owners = []
     for name, share in shares.items():
-        busy_ms = share * busy_share * time_ms
+        busy_ms = share * time_ms
         if name == _PRODUCTS:
             clock_loss_ms = min(clock_loss_ms, max(0.0, busy_ms - floors_ms[name]))
             busy_ms -= clock_loss_ms
@@ -391,5 +395,9 @@ def _owners(
             owners.append(GapOwner(name=name, time_ms=busy_ms, floor_ms=floors_ms[name]))
     if clock_loss_ms:
         owners.append(GapOwner(name="lower clock", time_ms=clock_loss_ms, floor_ms=0.0))
+    if (left := busy_share - sum(shares.values())) > LEAST_LEFT:
+        owners.append(GapOwner(name="in no kernel's median", time_ms=left * time_ms, floor_ms=0.0))
+    else:
+        busy_share -= left
     owners.append(GapOwner(name="gaps between kernels", time_ms=(1.0 - busy_share) * time_ms, floor_ms=0.0))
     return tuple(owners)

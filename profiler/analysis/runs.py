@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tokprof.profiler.analysis.profiled import (
+    MUCH,
     ProfiledPhase,
     busy_share,
-    category_ns,
+    category_shares,
     profiled_phase,
     profiled_phases,
 )
@@ -34,8 +35,6 @@ from tokprof.profiler.record import (
     codes_of,
 )
 from tokprof.profiler.trace.steps import Timeline, own_steps
-
-MUCH = 1.5  # of a pass's time: beyond it the profiled pass ran too unlike the clean one to go unseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,7 +185,7 @@ def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: 
         ceiling_of(calibration),
         time_ms=count * wall_ns / 1e6,
         busy_share=busy_share(seen)[0],
-        category_ns=category_ns(seen),
+        category_shares=category_shares(seen),
         mean_sm_clock_mhz=sm_clock_mhz(runs, phase),
     )
     if line is None:

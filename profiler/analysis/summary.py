@@ -12,9 +12,10 @@ import numpy as np
 
 from tokprof.models.devices import Ceiling
 from tokprof.profiler.analysis.profiled import (
+    MUCH,
     ProfiledPhase,
     busy_share,
-    category_ns,
+    category_shares,
     profiled_phases,
     same_steps_ns,
 )
@@ -46,6 +47,7 @@ from tokprof.profiler.record import (
 )
 
 TOP_COUNT = 5
+MUCH_LEFT = 0.1  # of a phase, which its kernels' medians leave over
 MINIMUM_CLOCK_SAMPLES = 3
 
 
@@ -193,7 +195,7 @@ def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration
         slowdowns=_slowdowns(runs),
         python_share=python_share,
         frames=frames,
-        notes=(*_distinct_notes(runs), *_unlike_steps(runs), *limit_notes),
+        notes=(*_distinct_notes(runs), *_on_profiled(runs), *limit_notes),
         ceiling=ceiling,
     )
 
@@ -218,7 +220,7 @@ def _beside_ceilings(
                 ceiling,
                 time_ms=phase.time_ms.value,
                 busy_share=phase.kernel_busy_share,
-                category_ns=category_ns(profiled[phase.phase]),
+                category_shares=category_shares(profiled[phase.phase]),
                 mean_sm_clock_mhz=sm_clock_mhz(runs, phase.phase),
             ),
         )
@@ -532,11 +534,21 @@ def _slowdown(runs: Sequence[Run], kind: PassKind, phase: Phase) -> float | None
     return sum(other for _, other in both) / clean_ns if clean_ns else None
 
 
-def _unlike_steps(runs: Sequence[Run]) -> list[Note]:
-    """Say of how many profiled steps the kernels are, where not all ran the same ones."""
+def _on_profiled(runs: Sequence[Run]) -> list[Note]:
+    """Say where the kernels shown are not those of all profiled steps, or these ran quite unlike the clean ones."""
     notes = []
     for phase in Phase:
         profiled = profiled_phases(runs, phase)
+        ratio = _slowdown(runs, PassKind.KERNELS, phase)
+        if ratio is not None and not 1 / MUCH < ratio < MUCH:
+            words = f"{phase} took ×{ratio:.2f} the clean pass's time while it was profiled: times and shares of its "
+            words += "kernels are not to be relied on"
+            notes.append(Note(code="unlike-pass", message=words, advice="profile again while nothing else runs"))
+        busy, shares = busy_share(profiled)[0], category_shares(profiled)
+        if busy is not None and busy - sum(shares.values()) > MUCH_LEFT:
+            words = f"{busy - sum(shares.values()):.0%} of {phase} is in no kernel's median, though kernels ran then: "
+            words += "its profiled steps were disturbed, each at other kernels"
+            notes.append(Note(code="unlike-steps", message=words, advice="profile again while nothing else runs"))
         alike, count = (sum(getattr(one, key) for one in profiled) for key in ("alike_step_count", "step_count"))
         if alike < count:
             words = (

@@ -302,7 +302,7 @@ def _typical(
         name=work.name[sample],
         category=line.category[sample],
         operator=operator,
-        **_calls(trace.host, line.operator[sample]),
+        **_calls(trace.host, line.operator[matrix[len(group) // 2]]),  # shapes grow with the context: the middle one's
         frame=frame,
         layer=layers(work.name[sample], ~small),
         stream=work.stream[sample],

@@ -212,7 +212,7 @@ def test_utilisations_are_the_floor_s_parts_over_the_time():
 def test_a_lower_clock_owns_its_part_of_a_gap_that_computing_binds():
     slow = ceiling_of(calibrated(probe("SM clock", 2e9, unit="Hz")))
     slow = replace(slow, flops_per_s={"float32": 1e9}, sm_clock_hz=2e9)
-    common = {"time_ms": 20.0, "busy_share": 0.75, "category_ns": {"gemm": 2.0, "attention": 1.0}}
+    common = {"time_ms": 20.0, "busy_share": 0.75, "category_shares": {"gemm": 0.5, "attention": 0.25}}
     line = phase_roofline([run_of()], Phase.PREFILL, slow, mean_sm_clock_mhz=1600.0, **common)
     assert line.bound == "compute"
     lost = next(o for o in line.owners if o.name == "lower clock")

@@ -216,7 +216,7 @@ def test_the_variance_of_a_median_is_that_of_medians(count):
     assert np.mean(stats.variance_of_median(draws)) == pytest.approx(np.median(draws, axis=0).var(), rel=0.07)
     late = draws + 30 * (rng.random(draws.shape) < 0.02)
     if count >= 8:  # the median hardly moves, a plain variance is 18 times what it was
-        most = 1.5 if count > 9 else 3  # three late of eight may be a mode of their own
+        most = 1.5 if count > 9 else 4  # three late of eight may be a mode of their own
         assert np.mean(stats.variance_of_median(late)) < most * np.mean(stats.variance_of_median(draws))
     np.testing.assert_array_equal(stats.variance_of_median(np.ones((count, 2))), [0, 0])
 

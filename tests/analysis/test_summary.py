@@ -239,6 +239,34 @@ def test_a_step_that_was_disturbed_while_profiled_counts_no_more_than_another(de
     assert [p.kernels for p in disturbed.phases] == [p.kernels for p in quiet.phases]
 
 
+def test_what_disturbed_steps_leave_in_no_median_has_an_owner_and_a_note():
+    """Every step was disturbed at another kernel: each median is of an undisturbed one, their sum is of none."""
+    profiled = spans_of(1, steps=4, step_ms=40.0, kind=2, start_ns=10**12)
+    count = len(profiled)
+    events = KernelEvents(
+        name=np.tile(np.arange(4), count), category=np.zeros(4 * count), operator=np.zeros(4 * count),
+        stream=np.zeros(4 * count), repetition=np.repeat(profiled.repetition, 4), phase=np.repeat(profiled.phase, 4),
+        step=np.repeat(profiled.step, 4),
+        start_ns=(profiled.host_start_ns[:, None] + 10 * MS * np.arange(4)).ravel(),
+        duration_ns=np.where(np.arange(4)[None, :] == (profiled.step % 4)[:, None], 10, 1).ravel() * MS,
+        names=("a", "b", "c", "d"), categories=("gemm",), operators=("",),
+    )  # fmt: skip
+    run = run_of(Spans.concatenate([spans_of(1, step_ms=40.0), profiled]), kernels=events)
+    summary = summarize([run], fingerprint="f")
+    decode = summary.phases[1]
+    assert decode.kernel_busy_share == pytest.approx(13 / 40)
+    assert sum(kernel.time_us_per_span for kernel in decode.kernels) == pytest.approx(4000)
+    (note,) = [note for note in summary.notes if "decode is in no kernel's median" in note.message]
+    assert note.message.startswith("22% of decode")
+
+
+def test_a_pass_quite_unlike_the_clean_one_is_a_warning():
+    profiled = spans_of(1, step_ms=6.0, kind=2, start_ns=10**12)
+    run = run_of(Spans.concatenate([spans_of(1), profiled]), kernels=kernels_in(profiled, share=1.0))
+    said = [note for note in summarize([run], fingerprint="f").notes if note.code == "unlike-pass"]
+    assert [note.message.split(" the")[0] for note in said] == ["decode took ×3.00"]
+
+
 def test_kernels_are_those_of_the_steps_that_most_have_in_common_and_a_note_says_of_how_many():
     profiled = spans_of(3, kind=2, start_ns=10**12)
     kernels = kernels_in(profiled, names=("gemm_kernel", "copy", "rare"))
