@@ -23,6 +23,7 @@ from tokprof.profiler.analysis.runs import (
     step_limits,
 )
 from tokprof.profiler.analysis.stats import variance_of_median
+from tokprof.profiler.analysis.summary import distinct_notes
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
@@ -92,6 +93,9 @@ def compare(
                 )
             )
         notes += [note for recording in side for note in recording.trace.notes]
+        for note in distinct_notes(runs) if runs else ():
+            if note.level is NoteLevel.WARNING:
+                notes.append(replace(note, message=f"{letter}: {note.message}"))
         notes += [] if runs else _left_out(letter, lines[0])
         notes += [replace(note, message=f"{letter}: {note.message}") for note in said]
         if not clean and side[0].run is not None:

@@ -195,7 +195,7 @@ def summarize(runs: Sequence[Run], *, fingerprint: str, calibration: Calibration
         slowdowns=_slowdowns(runs),
         python_share=python_share,
         frames=frames,
-        notes=(*_distinct_notes(runs), *_on_profiled(runs), *limit_notes),
+        notes=(*distinct_notes(runs), *_on_profiled(runs), *limit_notes),
         ceiling=ceiling,
     )
 
@@ -558,7 +558,7 @@ def _on_profiled(runs: Sequence[Run]) -> list[Note]:
     return notes
 
 
-def _distinct_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
+def distinct_notes(runs: Sequence[Run]) -> tuple[Note, ...]:
     """Return the runs' notes, each once; one that only some of several processes have says which."""
     places: dict[Note, list[int]] = {}
     for number, run in enumerate(runs, start=1):

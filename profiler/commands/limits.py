@@ -19,9 +19,12 @@ def limits(
         str, typer.Option(help="h100, h200, a100-80gb, l4, ... by its data sheet; cpu, cuda or this as calibrated.")
     ] = "this",
     batch: Annotated[int, typer.Option(help="Sequences side by side.", min=1)] = 1,
-    context: Annotated[int, typer.Option(help="Tokens of each sequence: of the prompt, or before the step.", min=1)] = (
-        2048
-    ),
+    context: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of each sequence: of the prompt, or before the step. Default: 2048, or as many as fit.", min=1
+        ),
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; float32 on a CPU.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as data.")] = False,
 ) -> None:
@@ -42,6 +45,8 @@ def limits(
     if chosen not in ceiling.flops_per_s:
         known = ", ".join(kind for kind in DTYPE_BYTES if kind in ceiling.flops_per_s)
         raise InputError(f"--dtype {chosen}: no rate of products for {ceiling.name}; there is one for {known}")
+    if context is None:
+        context = 2048 if shape.is_state_space else min(2048, shape.context_token_count - 1)
     if not shape.is_state_space and context >= shape.context_token_count:
         raise InputError(
             f"--context {context}: {name} takes up to {shape.context_token_count} tokens, new ones included"

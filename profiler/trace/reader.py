@@ -77,7 +77,11 @@ def trace_files(path: Path) -> tuple[Path, ...]:
         ranks = [file for file in path.iterdir() if file.name.endswith((".json", ".json.gz")) and file.is_file()]
         found = sorted((file for file in ranks if looks_like_trace(file)), key=_rank_order)
     if not found:
-        raise InputError(f"{path}: no trace here: neither {RUN_TRACE} of a run nor .json or .json.gz files of ranks")
+        below = sorted(file.parent.name for file in path.glob(f"*/{RUN_TRACE}"))
+        words = f"neither {RUN_TRACE} of a run nor .json or .json.gz files of ranks"
+        if below:
+            words = f"give one of the runs in it: {', '.join(below)}"
+        raise InputError(f"{path}: no trace here; {words}")
     return tuple(found)
 
 

@@ -147,8 +147,8 @@ def test_an_adapter_is_told_its_base(tmp_path):
 
 def test_limits_of_a_folder(calibrated, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    facts = json.loads(tokprof(calibrated[0], "limits", tmp_path, "--device", "l4", "--json").stdout or "{}")
-    assert facts == {}  # 2048 tokens are more than it takes
+    facts = json.loads(tokprof(calibrated[0], "limits", tmp_path, "--device", "l4", "--json").stdout)
+    assert facts["context_token_count"] == CONFIG["max_position_embeddings"] - 1  # 2048 tokens are more than it takes
     facts = json.loads(tokprof(calibrated[0], "limits", tmp_path, "--device", "l4", "--context", 9, "--json").stdout)
     assert facts["parameter_count"] == 33_563_136
 
