@@ -149,6 +149,12 @@ class Plan:
     created: str = ""
     tokprof_version: str = ""
 
+    @property
+    def stood_in(self) -> str:
+        """Say by whose list languages are called seen and unseen, where the base's own is not known; else nothing."""
+        told = sorted({language.evidence for language in self.languages if language.evidence.endswith("not known")})
+        return f"seen and unseen are told {'; '.join(told)}" if told else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:

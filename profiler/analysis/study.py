@@ -419,6 +419,8 @@ def _notes(study: Study, arms: Sequence[int], comparisons: Sequence[Comparison])
             )
         )
     notes += made_languages(language.key for language in plan.languages)
+    if plan.stood_in:
+        notes.append(Note(code="exposure", message=plan.stood_in, level=NoteLevel.INFO))
     if not any(c.role == ArmRole.AGAIN for c in comparisons):
         notes.append(Note(code="no-a-a", message="no arm repeats the base, so the noise floor was not measured"))
     return notes
@@ -433,7 +435,8 @@ def sentences(report: StudyReport) -> tuple[str, ...]:
     others = [(c, claim) for c in report.comparisons if c not in again and (claim := _whole(c)) is not None]
     others.sort(key=lambda pair: not pair[1].verdict.startswith("effect"))
     placebo = next((c for c in report.comparisons if c.role == ArmRole.PLACEBO), None)
-    told = [_told(comparison, claim) + _but(comparison, claim, placebo) for comparison, claim in others]
+    count = report.claim_count
+    told = [_told(comparison, claim, count) + _but(comparison, claim, placebo) for comparison, claim in others]
     if report.marked_count > report.sample_count / 2:
         told.append(
             f"{report.marked_count} of {report.sample_count} samples are marked: the machine was busy or held back, so "
@@ -448,7 +451,7 @@ def sentences(report: StudyReport) -> tuple[str, ...]:
     return tuple(f"{text[:1].upper()}{text[1:]}." for text in told)
 
 
-def _told(comparison: Comparison, claim: Claim) -> str:
+def _told(comparison: Comparison, claim: Claim, claim_count: int) -> str:
     """Say in words what an arm does to the time of the same text, and with the same tokens to tokens per second."""
     log, interval = claim.estimate.value, _interval(claim.estimate)
     if claim.verdict.startswith("effect"):
@@ -459,7 +462,11 @@ def _told(comparison: Comparison, claim: Claim) -> str:
     elif claim.verdict.startswith("equivalent"):
         told = f"{comparison.arm} takes as long as the base, {_percent(log)} {interval}"
     else:
-        told = f"whether {comparison.arm} takes longer than the base or less cannot be told, {_percent(log)} {interval}"
+        low, high = claim.estimate.low, claim.estimate.high
+        alone = low is not None and high is not None and (low > 0 or high < 0)
+        among = f" among {claim_count} claims, only by this one alone" if alone else ""
+        told = f"whether {comparison.arm} takes longer than the base or less cannot be told{among}, "
+        told += f"{_percent(log)} {interval}"
     if not comparison.same_tokens:
         told += f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
     return f"{told}: {claim.verdict}"

@@ -96,8 +96,9 @@ def print_plan(plan: Plan, outlook: Outlook, console: Console) -> None:
         named = [language.name for language in plan.languages if language.exposure is side]
         if named:
             console.print(Text(f"  {side!s:<12}{counted(len(named), 'language')}: {', '.join(named)}"))
-    for note in made_languages(language.key for language in plan.languages):
-        console.print(Text(f"  {'':<12}{note.message}"))
+    for words in (plan.stood_in, *(note.message for note in made_languages(one.key for one in plan.languages))):
+        if words:
+            console.print(Text(f"  {'':<12}{words}"))
     if len(plan.arms) == 2:
         console.print(Text("  no other model is named: the base against itself shows the machine's own noise"))
     tasks = len({item.task for item in plan.items})
@@ -160,7 +161,8 @@ def tells(estimate: Estimate) -> bool:
 def interval(estimate: Estimate) -> str:
     """Write an estimate of a log ratio with its interval, as relative differences."""
     if estimate.low is None or estimate.high is None:
-        return f"{percent(estimate.value)} (one {estimate.unit}: no interval)"
+        unit = estimate.unit if estimate.count < 2 else "process"
+        return f"{percent(estimate.value)} (one {unit}: no interval)"
     if not tells(estimate):
         factor = np.exp(max(-estimate.low, estimate.high))
         return f"{percent(estimate.value, 0)} (known to a factor of {factor:.1g} only)"

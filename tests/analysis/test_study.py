@@ -407,3 +407,22 @@ def test_the_log_mean_split_between_phases_is_the_whole_difference_exactly():
         sum(line.effect.value for line in compared.factors), rel=1e-6
     )
     assert decode.effect.value > prefill.effect.value > 0
+
+
+def test_by_whose_list_languages_are_seen_is_said_where_the_model_s_own_is_not_known():
+    study = study_of(plan_of(ArmRole.TUNED, process_count=3))
+    assert "exposure" not in {note.code for note in analyze_study(study).notes}
+    stood_in = [replace(one, evidence="by X's list, this model's is not known") for one in study.plan.languages]
+    plan = replace(study.plan, languages=(replace(stood_in[0], evidence="by construction"), *stood_in[1:]))
+    (note,) = [note for note in analyze_study(replace(study, plan=plan)).notes if note.code == "exposure"]
+    assert note.message == "seen and unseen are told by X's list, this model's is not known"
+
+
+def test_an_effect_by_itself_that_is_none_among_all_claims_is_told_as_such():
+    study = study_of(plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=2), lambda arm, _: 0.1 * (arm == "tuned"))
+    report = analyze_study(study)
+    (told,) = [words for words in report.sentences if "tuned" in words.lower()]
+    tuned = next(c for c in report.comparisons if c.arm == "tuned").claims[0]
+    assert tuned.verdict == "inconclusive"
+    assert tuned.estimate.low > 0
+    assert f"cannot be told among {report.claim_count} claims, only by this one alone, +1" in told

@@ -80,6 +80,9 @@ def test_a_verdict_says_when_its_family_withholds_what_the_interval_shows():
     wide = stats.student([-0.10, 0.12, 0.01])
     assert verdict("inconclusive", wide, 0.001, "claims") == "inconclusive"
     assert interval(stats.student([-2.0, 2.0, 0.3])).endswith("only)")
+    assert interval(stats.student([0.1])) == "+10.52% (one process: no interval)"
+    assert interval(stats.over_languages([[0.1, 0.1, 0.1]])) == "+10.52% (one process: no interval)"
+    assert interval(stats.over_languages([[0.1], [0.1]])) == "+10.52% (one language: no interval)"
 
 
 def test_a_study_on_a_busy_machine_says_so_in_its_answer():
