@@ -710,9 +710,14 @@ class TypicalStep:
     wall_samples_ns: Array | None = None
     repetition_samples_ns: Array | None = None  # of one process at clean times: the median step of each repetition
     sample_unit: str = "step"  # or "process"
-    kernel_scale: float = 1.0  # times of kernels over those measured, where they were put to the clean pass's
+    profiled_ns: Array | None = None  # kernels' durations under the profiler, where they were put to the clean pass's
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
     time_of: str = ""  # which steps ``wall_ns`` is the median of, where it is not of those of the trace
+
+    @property
+    def measured_ns(self) -> Array:
+        """How long each kernel took as it was measured."""
+        return self.kernels.duration_ns if self.profiled_ns is None else self.profiled_ns
 
     @property
     def title(self) -> str:
@@ -725,9 +730,14 @@ class KernelLimit:
     """A group of kernels beside its floor, the sum over the operators' calls that launched them."""
 
     floor_us: float  # in one step
-    reached: float  # the share of the ceiling: the floor over the time, as measured, of the kernels that have a floor
+    reached: float  # the share of the ceiling: the floor over the group's time as measured
     bound: str  # what most of the floor is made of: "compute" or "memory"
-    known_share: float  # of the group's time, of kernels that have a floor; below 1, ``floor_us`` lacks the others'
+    known_share: float  # of that time, of kernels that have a floor; the floors of the rest are in neither
+
+    @property
+    def undercut(self) -> bool:
+        """Whether the kernels that have a floor took less than it: then the ceiling is not one."""
+        return self.reached > self.known_share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,8 +146,9 @@ def _with_run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> P
         runs = [recording.run for recording in side if recording.run is not None]
         marked, total = (sum(c) for c in zip(*(marked_repetitions(run, step.phase) for run in runs), strict=True))
         if marked > MARKED_SHARE * total:
-            which = "all" if marked == total else f"{marked} of"
-            disturbed.append(f"{which} {total} repetitions of {letter} ran on a disturbed machine")
+            which = f"{marked} of {total}" if marked < total else f"all {total}" if total > 1 else "the only"
+            plural = "s" * (total > 1)
+            disturbed.append(f"{which} repetition{plural} of {letter} ran on a disturbed machine")
         seen = [one for one in profiled_phases(runs, step.phase) if one.clean_ns is not None]
         ratio = sum(one.profiled_ns for one in seen) / sum(one.clean_ns or 0.0 for one in seen) if seen else 1.0
         if not 1 / MUCH < ratio < MUCH:
@@ -199,7 +200,7 @@ def _with_kernel_limits(diff: PhaseDiff, calibrations: Sequence[Calibration | No
         else:
             own = rows >= 0
             floors = kernel_floors(step.kernels, ceiling_of(calibration)).select(rows[own])
-            sides.append((own, floors, step.kernels.duration_ns[rows[own]] / step.kernel_scale))
+            sides.append((own, floors, step.measured_ns[rows[own]]))
     ledgers = []
     for (by, lines), (_, of) in zip(diff.ledgers, diff.line_of, strict=True):
         limits: list[list[KernelLimit | None]] = []
@@ -247,7 +248,7 @@ def _on_floors(
         for diff in phases
         for line in dict(diff.ledgers)["kernel"]
         for letter, limit in (("A", line.a_limit), ("B", line.b_limit))
-        if limit is not None and limit.reached > 1
+        if limit is not None and limit.undercut
     ]
     return notes
 
@@ -596,7 +597,8 @@ def _sentence(diff: PhaseDiff) -> str:
         return f"{what} {found}{here} ({times}, {relative:+.1%}; 95 % interval)."
     word = "slower" if change > 0 else "faster"
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
-    parts = [(line.key, line.difference_ns - line.gap_effect_ns) for line in lines]
+    unsure = {line.key: f" ({line.verdict})" for line in lines if line.verdict in ("noise", "inconclusive")}
+    parts = [(line.key + unsure.get(line.key, ""), line.difference_ns - line.gap_effect_ns) for line in lines]
     gaps = sum(line.gap_effect_ns for line in lines)
     parts += [("gaps", gaps), ("not accounted for", diff.residual_ns)]
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]

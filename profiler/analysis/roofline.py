@@ -224,7 +224,7 @@ def kernel_limit(sums: Array, step_count: int = 1) -> KernelLimit | None:
         return None
     return KernelLimit(
         floor_us=floor_ns / step_count / 1e3,
-        reached=floor_ns / known_ns,
+        reached=floor_ns / whole_ns,
         bound="compute" if computing_ns > floor_ns / 2 else "memory",
         known_share=known_ns / whole_ns,
     )
@@ -387,12 +387,14 @@ def _owners(
 ) -> tuple[GapOwner, ...]:
     owners = []
     for name, share in shares.items():
-        busy_ms = share * time_ms
+        busy_ms, floor_ms = share * time_ms, floors_ms[name]
         if name == _PRODUCTS:
-            clock_loss_ms = min(clock_loss_ms, max(0.0, busy_ms - floors_ms[name]))
+            clock_loss_ms = min(clock_loss_ms, max(0.0, busy_ms - floor_ms))
             busy_ms -= clock_loss_ms
-        if busy_ms or floors_ms[name]:
-            owners.append(GapOwner(name=name, time_ms=busy_ms, floor_ms=floors_ms[name]))
+        if not share and floor_ms:
+            name += " (no kernel seen)"
+        if busy_ms or floor_ms:
+            owners.append(GapOwner(name=name, time_ms=busy_ms, floor_ms=floor_ms))
     if clock_loss_ms:
         owners.append(GapOwner(name="lower clock", time_ms=clock_loss_ms, floor_ms=0.0))
     if (left := busy_share - sum(shares.values())) > LEAST_LEFT:

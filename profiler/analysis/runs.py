@@ -147,7 +147,7 @@ def clean_step(step: TypicalStep, wall_ns: float, kernel_scale: float) -> Typica
         wall_ns=wall_ns,
         busy_ns=step.busy_ns * kernel_scale,
         overlap_ns=step.overlap_ns * kernel_scale,
-        kernel_scale=step.kernel_scale * kernel_scale,
+        profiled_ns=step.measured_ns,
         kernels=replace(
             kernels,
             start_ns=kernels.start_ns * kernel_scale + (gap_scale - kernel_scale) * np.cumsum(kernels.gap_ns),
@@ -244,7 +244,7 @@ def pooled(steps: Sequence[TypicalStep]) -> TypicalStep:
         wall_ns=float(walls.mean()),
         busy_ns=float(np.mean([step.busy_ns for step in steps])),
         overlap_ns=float(np.mean([step.overlap_ns for step in steps])),
-        kernel_scale=float(np.mean([step.kernel_scale for step in steps])),
+        profiled_ns=np.stack([step.measured_ns for step in steps]).mean(axis=0),
         kernels=replace(
             first.kernels,
             start_ns=column("start_ns").mean(axis=0),

@@ -231,7 +231,7 @@ def _beside_ceilings(
         f"{kernel.name} in {phase.phase}"
         for phase in placed
         for kernel in phase.kernels
-        if kernel.limit is not None and kernel.limit.reached > 1
+        if kernel.limit is not None and kernel.limit.undercut
     ]
     notes = [below_floor(what) for what in quick]
     if runs[0].model.shape is None:

@@ -172,9 +172,7 @@ def analyze(
         steps, said = at_clean_times([steps], [run])
         notes = (*notes, *said)
     totals = tuple(_step_total(step, top, ceiling) for step in steps)
-    quick = [
-        f"{one.name} in {step.title}" for step in totals for one in step.lines if one.limit and one.limit.reached > 1
-    ]
+    quick = [f"{one.name} in {step.title}" for step in totals for one in step.lines if one.limit and one.limit.undercut]
     notes = (*notes, *map(below_floor, dict.fromkeys(quick)))
     begins = step_spans(line)[0]  # on a CPU a step begins with its call, before its first operator
     first_ns = min([int(work.start_ns[0]), *begins.tolist()[:1]]) if len(work) else 0
@@ -497,8 +495,8 @@ def _line_of(step: TypicalStep, rows: Array, floors: KernelFloors | None) -> Ste
     kernels = step.kernels
     limit = None
     if floors is not None:
-        measured_ns = kernels.duration_ns[rows] / step.kernel_scale
-        limit = kernel_limit(floors.select(rows).sums(measured_ns, np.zeros(len(rows), dtype=np.int64), 1)[:, 0])
+        one_group = np.zeros(len(rows), dtype=np.int64)
+        limit = kernel_limit(floors.select(rows).sums(step.measured_ns[rows], one_group, 1)[:, 0])
     spread = None
     if step.samples_ns is not None and len(step.samples_ns) > 1:
         times = step.samples_ns[:, rows].sum(axis=1)

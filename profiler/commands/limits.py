@@ -133,10 +133,13 @@ def _facts(
                 for one, own in zip(step, alone, strict=True)
             ],
         }
-    decode = phases["decode"]
+    # A step reads and writes a whole state, so that what it moves is two of them; prefill writes one.
+    held_bytes = phases["prefill" if shape.is_state_space else "decode"]["cache_bytes"]
+    parameter_bytes = parameter_count(shape) * DTYPE_BYTES[dtype]
     return {
         "model": name,
         "parameter_count": parameter_count(shape),
+        "parameter_bytes": parameter_bytes,
         "device": ceiling.name,
         "device_figures": ceiling.source if ceiling.measured else f"data sheet, not measured: {ceiling.source}",
         "measured": ceiling.measured,
@@ -153,7 +156,7 @@ def _facts(
         if shape.is_state_space
         else compute_bound_batch(shape, ceiling, context_token_count=0, dtype=dtype),
         "cache_equals_weights_context_token_count": cache_equals_weights_context(shape, batch_size=batch, dtype=dtype),
-        "needed_memory_bytes": parameter_count(shape) * DTYPE_BYTES[dtype] + decode["cache_bytes"],
+        "needed_memory_bytes": parameter_bytes + held_bytes,
         "memory_bytes": ceiling.memory_bytes,
         "is_state_space": shape.is_state_space,
         "window_token_count": shape.window_token_count,
@@ -246,10 +249,10 @@ def _turns(facts: dict[str, Any]) -> list[str]:
         needed, there = facts["needed_memory_bytes"], facts["memory_bytes"]
         verdict = "fit into" if needed <= there else "DO NOT FIT into"
         held = "weights and state" if facts["is_state_space"] else "weights and cache"
-        unread = needed - facts["decode"]["weight_bytes"] - facts["decode"]["cache_bytes"]
+        unread = facts["parameter_bytes"] - facts["decode"]["weight_bytes"]
         words = f"{held}, {_amount(needed)}"
-        if unread > needed / 200:
-            words += f" ({_amount(unread)} of them in embeddings that no step reads whole)"
+        if unread > needed / 1000:
+            words += f" ({_amount(unread)} of them in tables of embeddings, of which a step reads single rows)"
         lines.append(f"{words}, {verdict} {_amount(there)}")
     return lines
 

@@ -82,7 +82,7 @@
     $("limits").replaceChildren(...["a", "b"].filter(side => phase.limits[side]).flatMap(side => {
       const of = phase.limits[side], floor = cell(of.bound + " floor " + figure(of.floor) + " " + unit());
       floor.title = "the least time that the device could take for this step, by what was " + of.source;
-      return [make("span", side.toUpperCase(), "tag " + side), floor, cell("measured " + figure(of.time) + " " + unit() + ", ", "×" + (of.time / of.floor).toFixed(2)),
+      return [make("span", side.toUpperCase(), "tag " + side), floor, cell("measured " + figure(of.time) + " " + unit() + ", ", "×" + (of.time / of.floor).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })),
         cell((of.mfu === null ? "" : "MFU " + percent(of.mfu) + ", ") + "MBU " + percent(of.mbu)),
         cell("gap " + figure(of.gap) + " " + unit() + (of.owners.length ? ": " : "") + of.owners.map(([name, us]) => name + " " + figure(us)).join(", "), undefined, "owners")];
     }));
@@ -399,7 +399,7 @@
     const [column, descending] = state.sort;
     const limited = lines.some(line => line.ceiling[0] || line.ceiling[1]);
     const ceilingOf = line => {
-      const cell = make("td", line.ceiling[0] || line.ceiling[1] ? line.ceiling.map(of => of ? Math.round(100 * of.reached) : "–").join(" → ") + " %" : "–");
+      const cell = make("td", line.ceiling[0] || line.ceiling[1] ? line.ceiling.map(of => of ? of.short : "–").join(" → ") + " %" : "–");
       cell.title = line.ceiling.map((of, i) => of ? "AB"[i] + ": " + of.text : "").filter(Boolean).join("; ");
       return cell;
     };

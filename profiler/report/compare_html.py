@@ -16,7 +16,7 @@ from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
 from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
 from tokprof.profiler.report.page import STYLE
-from tokprof.profiler.report.text import floor_text
+from tokprof.profiler.report.text import at_least, floor_text, reached_text
 from tokprof.profiler.trace.lanes import lanes, tracks
 
 # Okabe and Ito's palette, told apart in every common kind of colour blindness (their grey made darker: it was one with
@@ -138,7 +138,11 @@ def _line_data(line: Any) -> dict[str, Any]:
         "ceiling": [
             None
             if limit is None
-            else {"reached": limit.reached, "text": f"floor {floor_text(limit)} ({limit.bound}), {limit.reached:.0%}"}
+            else {
+                "reached": limit.reached,
+                "short": f"{at_least(limit)}{100 * limit.reached:.0f}",
+                "text": f"floor {floor_text(limit)}, {reached_text(limit)}",
+            }
             for limit in (line.a_limit, line.b_limit)
         ],
     }

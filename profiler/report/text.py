@@ -135,7 +135,7 @@ def _roofline_table(summary: Summary) -> Table:
         table.add_column(str(phase.phase), justify="right", no_wrap=True)
     rows: list[tuple[str, list[str]]] = [
         ("floor", [ABSENT if r is None else f"{quantity(r.floor_ms, 'ms')}, by {r.bound}" for r in lines]),
-        ("time over floor", [ABSENT if r is None else f"×{r.time_ms / r.floor_ms:.2f}" for r in lines]),
+        ("time over floor", [ABSENT if r is None else f"×{r.time_ms / r.floor_ms:,.2f}" for r in lines]),
         ("MFU", [_share(None if r is None else r.mfu) for r in lines]),
         ("MBU", [_share(None if r is None else r.mbu) for r in lines]),
     ]
@@ -154,14 +154,17 @@ FLOORS_BY = "floors: what the launching operators multiply and move, by what was
 
 def floor_text(limit: KernelLimit | None) -> str:
     """Write the floor of a group of kernels, with a sign where that of some of them is not known."""
-    if limit is None:
-        return NO_FLOOR
-    return ("" if limit.known_share > WHOLE else "≥ ") + _microseconds(limit.floor_us)
+    return NO_FLOOR if limit is None else at_least(limit) + _microseconds(limit.floor_us)
 
 
 def reached_text(limit: KernelLimit | None) -> str:
     """Write what share of its ceiling a group of kernels reached, and which ceiling that is."""
-    return NO_FLOOR if limit is None else f"{limit.reached:.0%} {limit.bound}"
+    return NO_FLOOR if limit is None else f"{at_least(limit)}{limit.reached:.0%} {limit.bound}"
+
+
+def at_least(limit: KernelLimit) -> str:
+    """Return the sign of a figure that lacks the kernels without a floor."""
+    return "" if limit.known_share > WHOLE else "≥ "
 
 
 def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:

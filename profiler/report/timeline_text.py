@@ -237,7 +237,8 @@ def _sum_line(step: StepTotal, kind: str) -> str:
         parts.append(f"- side by side {duration(step.overlap_ms)}")
     if abs(step.residual_ms) > 1e-6 * step.wall_ms:
         sign = "+" if step.residual_ms > 0 else "-"
-        parts.append(f"{sign} residual {duration(abs(step.residual_ms))}, which medians of single {kind} leave over")
+        left = duration(abs(step.residual_ms))
+        parts.append(f"{sign} residual {left}, which medians of single {kind} and gaps leave over")
     busy = f"; busy {step.busy_ms / step.wall_ms:.1%}" if step.wall_ms else ""
     return f"{' '.join(parts)} = {duration(step.wall_ms)}{busy}"
 
@@ -397,8 +398,9 @@ def _print_limits(diff: PhaseDiff, console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column()
     for letter, of in sides:
+        over = f"×{of.time_ms / of.floor_ms:,.2f}"
         parts = [
-            f"{duration(of.floor_ms)}, by {of.bound}; measured {duration(of.time_ms)}, ×{of.time_ms / of.floor_ms:.2f}",
+            f"{duration(of.floor_ms)}, by {of.bound}; measured {duration(of.time_ms)}, {over}",
             ("" if of.mfu is None else f"MFU {of.mfu:.1%}, ") + f"MBU {of.mbu:.1%}",
             f"gap {duration(of.gap_ms)}",
         ]

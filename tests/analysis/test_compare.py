@@ -264,6 +264,17 @@ def test_the_headline_abstains_inside_the_noise():
     assert "20.0% slower" in said(noisy(1.0, 1), noisy(1.2, 2))
 
 
+def test_the_headline_says_which_of_the_lines_it_names_are_not_sure():
+    diff = compare_steps(noisy(1.0, 1), noisy(1.2, 2))
+    said = []
+    for verdict in ("effect", "inconclusive"):
+        ledgers = tuple((by, tuple(replace(line, verdict=verdict) for line in lines)) for by, lines in diff.ledgers)
+        said.append(headline(TimelineDiff(a_name="a", b_name="b", phases=(replace(diff, ledgers=ledgers),))))
+    key = dict(diff.ledgers)["category"][0].key
+    assert f"): {key} +" in said[0]
+    assert f"): {key} (inconclusive) +" in said[1]
+
+
 def test_alignment_keeps_order_and_finds_the_inserted_kernel():
     a = a_step(list("abcabc"), [1.0] * 6, [0.0] * 6).kernels
     b = a_step(list("abcxabc"), [1.0] * 7, [0.0] * 7).kernels

@@ -198,6 +198,19 @@ def test_owners_sum_to_the_time_and_to_the_floor():
     assert summary.ceiling.startswith("measured")
 
 
+def test_an_owner_of_whom_no_kernel_was_seen_says_so():
+    run = run_of()
+    products = replace(run.kernels, name=[0] * 6, category=[0] * 6)
+    summary = summarize([replace(run, kernels=products)], fingerprint="f", calibration=calibrated())
+    for phase in summary.phases:
+        owners = {owner.name: owner for owner in phase.roofline.owners}
+        assert "attention" not in owners
+        unseen = owners["attention (no kernel seen)"]
+        assert unseen.time_ms == 0
+        assert unseen.floor_ms > 0
+        assert unseen.gap_ms == -unseen.floor_ms
+
+
 def test_utilisations_are_the_floor_s_parts_over_the_time():
     run = run_of()
     line = phase_roofline([run], Phase.DECODE, ceiling_of(calibrated()), time_ms=2.0)
@@ -307,7 +320,8 @@ def test_what_nothing_tells_has_no_floor_and_is_no_zero():
     assert np.isnan(floors.floor_ns).tolist() == [False, True, True, True, True, True]
     limit = kernel_limit(floors.sums(kernels.duration_ns, kernels.name, 3)[:, 0])
     assert limit.known_share == pytest.approx(0.2)
-    assert limit.reached == pytest.approx(MUL_S * 1e9 / 100)
+    assert limit.reached == pytest.approx(MUL_S * 1e9 / 500)  # at least: of the time of all five
+    assert limit.undercut == (MUL_S * 1e9 > 100)
     for absent in ({"shape": None}, {"call": None}):
         assert np.isnan(kernel_floors(replace(kernels, **absent), CEILING).floor_ns).all()
 

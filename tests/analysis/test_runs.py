@@ -14,7 +14,7 @@ from tokprof.models.zoo import entry
 from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
 from tokprof.profiler.analysis.profiled import same_steps_ns
 from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
-from tokprof.profiler.analysis.runs import Recording, clean_step
+from tokprof.profiler.analysis.runs import Recording, clean_step, pooled
 from tokprof.profiler.analysis.summary import summarize_phase
 from tokprof.profiler.analysis.timeline import analyze
 from tokprof.profiler.record import (
@@ -263,6 +263,10 @@ def test_one_clean_repetition_tells_no_interval(tmp_path):
     for alone in (scattered(a, 0.0, 1), scattered(b, 0.0, 1)):
         told = headline(compare(alone, [b]))
         assert "±" not in told
+    (quiet,) = scattered(a, 0.0, 1)
+    (busy,) = scattered(b, 0.0, 1)
+    told = headline(compare([quiet], [replace(busy, run=marked(busy.run, 1.0))]))
+    assert "not to be relied on: the only repetition of B ran on a disturbed machine." in told
     (step,) = analyze(a.trace, timeline(a.trace), run=scattered(a, 0.0, 1)[0].run).steps
     assert step.spread is None
     assert step.time_of.startswith("median over decode steps 1 to 3 of 1 clean repetition, ")
@@ -584,6 +588,15 @@ def test_the_lines_of_a_ledger_stand_beside_their_kernels_floors(tmp_path):
     layer = ledgers["layer"]["outside the layers"]
     assert layer.a_limit.floor_us == pytest.approx(MM_US)
     assert layer.a_limit.known_share == pytest.approx(40 / 60, rel=0.1)
+
+
+def test_what_processes_reach_is_of_their_mean_times_as_measured(tmp_path):
+    """Of one that the profiler slowed twice as much as the other, whatever their clean times are."""
+    (step,) = typical_steps(trace_of(tmp_path))
+    longer = replace(step, kernels=replace(step.kernels, duration_ns=3 * step.kernels.duration_ns))
+    together = pooled([clean_step(step, step.wall_ns, 0.9), clean_step(longer, step.wall_ns, 0.3)])
+    np.testing.assert_allclose(together.measured_ns, 2 * step.kernels.duration_ns)
+    np.testing.assert_allclose(together.kernels.duration_ns, 0.9 * step.kernels.duration_ns)
 
 
 def test_the_steps_of_a_run_stand_beside_their_kernels_floors(tmp_path):

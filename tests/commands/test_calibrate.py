@@ -111,7 +111,8 @@ def test_limits_of_this_machine_and_of_one_that_is_not_here(calibrated):
     assert "DO NOT FIT" in text
     assert "the floor is weights and KV cache over the bandwidth above" in text
     small = tokprof(cache, "limits", "codestral-22b-v0.1", "--device", "h200").stdout
-    assert "weights and cache, 44.96 GB (402.7 MB of them in embeddings that no step reads whole), fit into" in small
+    tables = "402.7 MB of them in tables of embeddings, of which a step reads single rows"
+    assert f"weights and cache, 44.96 GB ({tables}), fit into" in small
 
 
 def test_a_step_that_fits_into_the_cache_is_not_read_from_memory(tmp_path):
@@ -125,6 +126,8 @@ def test_a_step_that_fits_into_the_cache_is_not_read_from_memory(tmp_path):
     facts = json.loads(tokprof(tmp_path, *words, "--json").stdout)
     assert facts["decode"]["bound"] == "compute"
     assert {one["bound"] for one in facts["decode"]["operators"]} == {"compute", None}
+    state_bytes = facts["decode"]["cache_bytes"] // 2  # read and written
+    assert facts["needed_memory_bytes"] == facts["parameter_bytes"] + state_bytes
 
 
 def test_a_state_space_model_has_a_state_and_no_cache(tmp_path):
