@@ -129,6 +129,8 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
     for probe in calibration.probes:
         if probe.name.startswith("matrix product") and probe.dtype is not None:
             products[probe.dtype] = max(best(probe), products.get(probe.dtype, 0.0))
+    count = calibration.environment.thread_count if device.kind == "cpu" else None
+    threads = "" if count is None else f", {count} thread{'s' * (count > 1)}"
     clocks = [float(np.median(probe.samples)) for probe in calibration.probes if probe.name == "SM clock"]
     return Ceiling(
         name=device.name,
@@ -139,7 +141,7 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
         memory_bytes=device.memory_bytes,
         sm_clock_hz=clocks[0] if clocks else None,
         measured=True,
-        source=f"measured on this device on {calibration.created[:10]}"
+        source=f"measured on this device on {calibration.created[:10]}{threads}"
         + (", while other programs ran: calibrate again" if busy else ""),
     )
 

@@ -244,7 +244,8 @@ def device_line(run: Run) -> str:
     """Name the device in one line."""
     device, machine = run.environment.device, run.environment
     if device.kind == "cpu":
-        threads = f"{machine.thread_count} threads on " if machine.thread_count else ""
+        count = machine.thread_count
+        threads = f"{count} thread{'s' * (count > 1)} on " if count else ""
         return f"{device.name} · {threads}{machine.cpu_count} cores"
     limit = f" · limit {device.power_limit_mw / 1e3:.0f} W" if device.power_limit_mw else ""
     return f"{device.name} · driver {device.driver or 'unknown'}{limit}"

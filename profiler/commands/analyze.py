@@ -63,16 +63,19 @@ def analyze(
     line = timeline(content, table)
     calibration = None if recording.run is None else kept_calibration(recording.run.environment.device)
     analysis = analyze_timeline(content, line, run=recording.run, calibration=calibration, top=top)
-    files = trace_files(trace)
     if not len(content.host) and not len(content.device):
-        raise InputError(f"{files[0]}: holds nothing that took time ({content.counts.total} events), so nothing to say")
+        raise InputError(
+            f"{content.source}: holds nothing that took time ({content.counts.total} events), so nothing to say"
+        )
+    files = trace_files(trace)
     if len(files) > 1 and recording.run is None:
-        totals, used, said = [rank_total(content, line, visible(files[0].name))], [_used_names(line)], []
-        for file in files[1:]:
+        shown = [visible(file) for file in files].index(content.source)  # those before it cannot be read
+        totals, used, said = [rank_total(content, line, visible(files[shown].name))], [_used_names(line)], []
+        for file in files[shown + 1 :]:
             try:
                 other = read_trace(file)
             except TokprofError as error:
-                said.append(Note(code="rank-unreadable", message=f"left out: {error}"))
+                said.append(_unreadable(error))
                 continue
             of = timeline(other, table)
             totals.append(rank_total(other, of, visible(file.name)))
@@ -182,14 +185,22 @@ def _recordings(path: Path) -> "list[Recording]":
         folders = run_folders(path)
         return [Recording(trace=read_trace(f), run=run) for f, run in zip(folders, load_runs(path), strict=True)]
     files = trace_files(path)
-    trace = read_trace(files[0])
+    errors: list[TokprofError] = []
+    for file in files:
+        try:
+            trace = read_trace(file)
+            break
+        except TokprofError as error:
+            errors.append(error)
+    else:
+        raise errors[0]
     if len(files) > 1:
         others = Note(
             code="one-of-several",
-            message=visible(f"{path} holds {len(files)} traces; this is {files[0].name}"),
+            message=visible(f"{path} holds {len(files)} traces; this is {file.name}"),
             advice="name another of its files to see that",
         )
-        trace = replace(trace, notes=(*trace.notes, others))
+        trace = replace(trace, notes=(*trace.notes, others, *map(_unreadable, errors)))
     if path.is_dir() and files[0].name != TRACE_FILE:
         beside = sorted(file for file in path.iterdir() if file.name.endswith((".json", ".json.gz")))
         strange = [file.name for file in beside if file not in files]
@@ -199,6 +210,12 @@ def _recordings(path: Path) -> "list[Recording]":
             )
             trace = replace(trace, notes=(*trace.notes, left))
     return [Recording(trace=trace)]
+
+
+def _unreadable(error: TokprofError) -> "Note":
+    from tokprof.profiler.record import Note
+
+    return Note(code="rank-unreadable", message=f"left out: {error}")
 
 
 def _unlike(a: "list[Recording]", b: "list[Recording]") -> "tuple[Note, ...]":

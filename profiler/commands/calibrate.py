@@ -170,7 +170,8 @@ def _print(calibration: "Calibration", kept: Path | None) -> None:
 
     console = open_console()
     device = calibration.environment.device
-    threads = f", {calibration.environment.thread_count} threads" if device.kind == "cpu" else ""
+    count = calibration.environment.thread_count if device.kind == "cpu" else None
+    threads = "" if count is None else f", {count} thread{'s' * (count > 1)}"
     console.print(Text(f"{device.name}{threads}", style="bold"))
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("probe", no_wrap=True)

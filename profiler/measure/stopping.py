@@ -11,6 +11,7 @@ import numpy as np
 
 from tokprof.profiler.record import Array, Phase, Stop, StopRule
 
+FEW = 3  # repetitions: below it, an interval as wide as the mean itself is their number's doing
 LOOK_GROWTH = 1.25  # repetitions at one look at the precision, over those at the look before
 
 
@@ -67,8 +68,11 @@ class StopState:
                 detail = f"the mean of {phase} within this process is known to the {asked}"
                 return self._stop(StopRule.PRECISION, detail)
         if self._elapsed_ns >= limits.time_limit_s * 1e9:
-            known = f"; {phase} known to ±{half_width:.2%}" if half_width < 1 else "; too few repetitions to know more"
-            return self._stop(StopRule.TIME_LIMIT, f"{limits.time_limit_s:g} s passed{known}")
+            known = f"{phase} known to ±{half_width:.2%}"
+            if half_width >= 1:
+                few = self._count < FEW
+                known = "too few repetitions to know more" if few else f"{phase} scatters too much to know more"
+            return self._stop(StopRule.TIME_LIMIT, f"{limits.time_limit_s:g} s passed; {known}")
         if self._count >= 2 * limits.plateau_count:
             window = self._spreads[-limits.plateau_count :]
             if max(window) - min(window) <= limits.plateau_change * max(window):

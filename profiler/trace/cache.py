@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tokprof.profiler.errors import visible
 from tokprof.profiler.record import (
     Columns,
     DeviceEvents,
@@ -65,7 +66,7 @@ def load_cached(file: Path) -> Trace | None:
     except (OSError, msgspec.MsgspecError, pa.ArrowException, ValueError, TypeError, KeyError):
         return None
     known = {name: getattr(facts, name) for name in ("digest", "base_ns", "threads", "counts", "properties")}
-    trace = Trace(source=str(file), **known, **tables)
+    trace = Trace(source=visible(file), **known, **tables)
     return trace if _is_sound(trace) else None
 
 

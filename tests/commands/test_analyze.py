@@ -459,6 +459,28 @@ def test_numbers_beyond_all_measure_in_step_names_make_no_step(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+def test_ranks_that_cannot_be_read_are_left_out_wherever_they_stand(tmp_path):
+    for rank in (0, 1, 3):
+        (tmp_path / f"rank{rank}.json").write_text('{"traceEvents": [{"ph": "X", "na')
+    write_trace(tmp_path / "rank2.json")
+    done = tokprof("analyze", ".", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert [rank["file"] for rank in content["ranks"]] == ["rank2.json"]
+    said = [note["message"] for note in content["notes"]]
+    assert sum("4 traces; this is rank2.json" in words for words in said) == 1
+    assert [words.split(":")[1].strip() for words in said if words.startswith("left out")] == [
+        "rank0.json", "rank1.json", "rank3.json",
+    ]  # fmt: skip
+    done = tokprof("compare", ".", "rank2.json", "--no-page", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "rank2.json").write_text("[")
+    done = tokprof("analyze", ".", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tokprof: rank0.json")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_other_json_beside_ranks_is_left_out_with_a_note(packed, tmp_path):
     for rank in (0, 1):

@@ -54,6 +54,8 @@ def test_the_time_limit_ends_a_noisy_run():
     noisy = [1e9, 2e9] * 50
     stop = feed(StopLimits(time_limit_s=4.0), noisy)
     assert (stop.rule, stop.repetition_count) == (StopRule.TIME_LIMIT, 3)
+    assert stop.detail == "4 s passed; decode scatters too much to know more"
+    assert feed(StopLimits(time_limit_s=1.5), noisy).detail.endswith("; too few repetitions to know more")
 
 
 def test_a_spread_that_no_longer_shrinks_is_a_plateau():
