@@ -33,7 +33,7 @@ from scipy.signal import lfilter
 
 from tokprof.profiler.analysis import stats
 from tokprof.profiler.analysis.attribution import State, TimeModel, shapley
-from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.analysis.ledger import compare_steps
 from tokprof.profiler.analysis.study import DIFFERENCE, EVERY, analyze_study
 from tokprof.profiler.analysis.study_parts import kernel_passes
 from tokprof.profiler.measure.schedule import units

@@ -4,11 +4,15 @@ The public names. They load on first use, so that importing this package costs n
 
 >>> from tokprof.profiler import load_runs, summarize
 >>> summary = summarize(load_runs(Path("runs/first-profile")))
+
+>>> from tokprof.profiler import compare, headline, read_trace
+>>> print(headline(compare(read_trace(Path("a.json")), read_trace(Path("b.json.gz")))))
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tokprof.profiler.analysis.compare import compare, headline
     from tokprof.profiler.analysis.summary import Summary, summarize
     from tokprof.profiler.errors import TokprofError
     from tokprof.profiler.measure.request import Request
@@ -27,6 +31,8 @@ _HOME = {
     "TimelineDiff": "record",
     "TokprofError": "errors",
     "Trace": "record",
+    "compare": "analysis.compare",
+    "headline": "analysis.compare",
     "load_runs": "store",
     "profile": "measure.supervisor",
     "read_trace": "trace.reader",
@@ -42,6 +48,8 @@ __all__ = [
     "TimelineDiff",
     "TokprofError",
     "Trace",
+    "compare",
+    "headline",
     "load_runs",
     "profile",
     "read_trace",

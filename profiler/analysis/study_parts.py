@@ -20,7 +20,7 @@ from tokprof.profiler.analysis.attribution import (
     shapley,
     split_decode,
 )
-from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.analysis.ledger import compare_steps
 from tokprof.profiler.analysis.runs import clean_step, pooled, sequence_of
 from tokprof.profiler.analysis.stats import Estimate
 from tokprof.profiler.record import (

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from tokprof.profiler.analysis.compare import GROUPINGS, SIDE_BY_SIDE, headline
+from tokprof.profiler.analysis.compare import headline
+from tokprof.profiler.analysis.ledger import GROUPINGS, SIDE_BY_SIDE
 from tokprof.profiler.errors import new_file
 from tokprof.profiler.record import PhaseDiff, StepKernels, StepLimits, TimelineDiff, TraceCounters, TypicalStep
 from tokprof.profiler.report.page import STYLE

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokprof.profiler.analysis.alignment import align, normal_name
-from tokprof.profiler.analysis.compare import GROUPINGS, compare, compare_steps, headline
+from tokprof.profiler.analysis.compare import compare, headline
+from tokprof.profiler.analysis.ledger import GROUPINGS, compare_steps
 from tokprof.profiler.record import EventKind, Phase, StepKernels, TimelineDiff, TypicalStep
 from tokprof.profiler.trace.categories import CATEGORIES, category_of
 from tokprof.profiler.trace.reader import read_trace

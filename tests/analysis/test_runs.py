@@ -11,7 +11,8 @@ from rich.console import Console
 
 from tokprof.models.cost import shape_of, step_cost
 from tokprof.models.zoo import entry
-from tokprof.profiler.analysis.compare import compare, compare_steps, headline, with_residual_doubts
+from tokprof.profiler.analysis.compare import compare, headline, with_residual_doubts
+from tokprof.profiler.analysis.ledger import compare_steps
 from tokprof.profiler.analysis.profiled import same_steps_ns
 from tokprof.profiler.analysis.roofline import ceiling_of, floor_of
 from tokprof.profiler.analysis.runs import Recording, clean_step, pooled

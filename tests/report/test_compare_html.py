@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tokprof.profiler.analysis.compare import compare_steps
+from tokprof.profiler.analysis.ledger import compare_steps
 from tokprof.profiler.errors import OutputError
 from tokprof.profiler.record import (
     KernelLimit,

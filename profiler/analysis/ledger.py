@@ -1,0 +1,262 @@
+"""Account for the whole difference of two typical steps, line by line.
+
+The difference of their wall times is divided among lines: for each, how often its kernels ran (count), how long
+(duration), which only one side has (kernel set), and the idle time before them (gaps). Count and duration are split by
+the logarithmic mean (Ang 2005, LMDI-I), which is exact. What kernels did side by side is a line of its own, so that the
+lines sum to the difference; what medians do not add up to is the residual, and is printed.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tokprof.profiler.analysis.alignment import align, normal_name
+from tokprof.profiler.analysis.attribution import log_mean
+from tokprof.profiler.analysis.stats import variance_of_median
+from tokprof.profiler.record import Array, LedgerLine, PhaseDiff, StepKernels, TypicalStep
+
+GROUPINGS = ("category", "operator", "kernel", "layer", "frame")
+SIDE_BY_SIDE = "(kernels side by side)"
+CONFIDENCE = 0.95
+NOISE_SHARE = 0.01  # of A's step: an interval that holds 0 and stays within it is noise
+
+
+def compare_steps(a: TypicalStep, b: TypicalStep) -> PhaseDiff:
+    """Align two typical steps and account for the difference of their wall times."""
+    rows_a, rows_b = align(a.kernels, b.kernels)
+    kernels = _line_keys(a.kernels, b.kernels, rows_a, rows_b, "kernel")
+    ledgers, line_of = [], []
+    for by in GROUPINGS:
+        groups = kernels if by == "kernel" else _line_keys(a.kernels, b.kernels, rows_a, rows_b, by)
+        lines, of = _ledger(a, b, rows_a, rows_b, groups, kernels)
+        ledgers.append((by, lines))
+        line_of.append((by, of))
+    explained = sum(line.difference_ns for line in ledgers[0][1])
+    return PhaseDiff(
+        phase=a.phase if a.phase is b.phase else None,
+        a=a,
+        b=b,
+        a_row=rows_a,
+        b_row=rows_b,
+        ledgers=tuple(ledgers),
+        line_of=tuple(line_of),
+        residual_ns=(b.wall_ns - a.wall_ns) - explained,
+    )
+
+
+def total_line(diff: PhaseDiff) -> tuple[LedgerLine, str]:
+    """Return the difference of the whole step as a line, with its interval and verdict where there are samples.
+
+    The interval is over what the word returned with it names: processes, else the clean repetitions of two runs, else
+    the steps of two traces.
+    """
+    line = LedgerLine(
+        key="the whole step",
+        a_count=len(diff.a.kernels),
+        b_count=len(diff.b.kernels),
+        a_ns=diff.a.wall_ns,
+        b_ns=diff.b.wall_ns,
+        a_gap_ns=0.0,
+        b_gap_ns=0.0,
+        count_effect_ns=0.0,
+        duration_effect_ns=diff.b.wall_ns - diff.a.wall_ns,
+        kernel_set_effect_ns=0.0,
+        gap_effect_ns=0.0,
+    )
+    walls, unit = (diff.a.wall_samples_ns, diff.b.wall_samples_ns), "steps"
+    repetitions = (diff.a.repetition_samples_ns, diff.b.repetition_samples_ns)
+    if diff.a.sample_unit == "process":
+        unit = "processes"
+    elif all(samples is not None for samples in repetitions):
+        walls, unit = repetitions, "repetitions"  # also a single one: how it scatters, the profiled steps do not tell
+    if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
+        return line, unit
+    samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
+    (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns, diff.a.sample_unit)
+    return (without_effect(line) if diff.disturbed else line), unit
+
+
+def without_effect(line: LedgerLine) -> LedgerLine:
+    """Return the line as one that claims nothing, if it claimed an effect."""
+    return replace(line, verdict="doubtful") if line.verdict == "effect" else line
+
+
+# ----------------------------------------------------------------------------------------------------------- details
+
+_Keys = tuple[Array, tuple[str, ...]]  # for each line of the alignment the code of its key; the keys
+
+
+def _ledger(
+    a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, groups: _Keys, kernels: _Keys
+) -> tuple[tuple[LedgerLine, ...], Array]:
+    """Return the lines of a ledger, the largest difference first, and for each line of the alignment its line."""
+    code, keys = groups
+    count = len(keys)
+    # Within a line, each kernel is split by itself: count and duration where both sides have it, else the kernel set.
+    cells, cell = np.unique(code * len(kernels[1]) + kernels[0], return_inverse=True)
+    cell = cell.reshape(-1)
+    in_a, in_b = rows_a >= 0, rows_b >= 0
+    count_a, total_a = _sums(cell[in_a], a.kernels.duration_ns[rows_a[in_a]], len(cells))
+    count_b, total_b = _sums(cell[in_b], b.kernels.duration_ns[rows_b[in_b]], len(cells))
+    both = (total_a > 0) & (total_b > 0)
+    change = total_b - total_a
+    by_count = np.zeros(len(cells))
+    by_count[both] = log_mean(total_b[both], total_a[both]) * np.log(count_b[both] / count_a[both])
+    line_of_cell = cells // len(kernels[1])
+    count_effect = np.bincount(line_of_cell, weights=by_count, minlength=count)
+    duration_effect = np.bincount(line_of_cell, weights=np.where(both, change - by_count, 0), minlength=count)
+    set_effect = np.bincount(line_of_cell, weights=np.where(both, 0, change), minlength=count)
+    n_a, a_ns = _sums(code[in_a], a.kernels.duration_ns[rows_a[in_a]], count)
+    n_b, b_ns = _sums(code[in_b], b.kernels.duration_ns[rows_b[in_b]], count)
+    _, a_gap = _sums(code[in_a], a.kernels.gap_ns[rows_a[in_a]], count)
+    _, b_gap = _sums(code[in_b], b.kernels.gap_ns[rows_b[in_b]], count)
+    lines = [
+        LedgerLine(
+            key=keys[k],
+            a_count=int(n_a[k]),
+            b_count=int(n_b[k]),
+            a_ns=float(a_ns[k]),
+            b_ns=float(b_ns[k]),
+            a_gap_ns=float(a_gap[k]),
+            b_gap_ns=float(b_gap[k]),
+            count_effect_ns=float(count_effect[k]),
+            duration_effect_ns=float(duration_effect[k]),
+            kernel_set_effect_ns=float(set_effect[k]),
+            gap_effect_ns=float(b_gap[k] - a_gap[k]),
+        )
+        for k in range(count)
+    ]
+    samples: list[Array | None] = [None, None]
+    if a.sample_unit == b.sample_unit:
+        samples = [_line_samples(side, rows, code, count) for side, rows in ((a, rows_a), (b, rows_b))]
+    if a.overlap_ns or b.overlap_ns:
+        lines.append(
+            LedgerLine(
+                key=SIDE_BY_SIDE,
+                a_count=0,
+                b_count=0,
+                a_ns=-a.overlap_ns,
+                b_ns=-b.overlap_ns,
+                a_gap_ns=0.0,
+                b_gap_ns=0.0,
+                count_effect_ns=0.0,
+                duration_effect_ns=a.overlap_ns - b.overlap_ns,
+                kernel_set_effect_ns=0.0,
+                gap_effect_ns=0.0,
+            )
+        )
+    lines = _with_intervals(lines, samples, NOISE_SHARE * a.wall_ns, a.sample_unit)
+    order = sorted(range(len(lines)), key=lambda k: -abs(lines[k].difference_ns))
+    place = np.empty(len(lines), dtype=np.int32)
+    place[order] = np.arange(len(lines))
+    return tuple(lines[k] for k in order), place[code]
+
+
+def _sums(code: Array, values: Array, count: int) -> tuple[Array, Array]:
+    return np.bincount(code, minlength=count), np.bincount(code, weights=values, minlength=count)
+
+
+def _line_samples(step: TypicalStep, rows: Array, code: Array, count: int) -> Array | None:
+    """Return each sample's time of each line, shape (samples, lines + 1); the last is what ran side by side."""
+    if step.samples_ns is None or step.gap_samples_ns is None or len(step.samples_ns) < 2:
+        return None
+    total = step.samples_ns + step.gap_samples_ns
+    result = np.zeros((len(total), count + 1))
+    own = rows >= 0
+    order = np.argsort(code[own], kind="stable")
+    present, first = np.unique(code[own][order], return_index=True)
+    if len(present):
+        result[:, present] = np.add.reduceat(total[:, rows[own][order]], first, axis=1)
+    if step.wall_samples_ns is not None:
+        result[:, count] = step.wall_samples_ns - total.sum(axis=1)
+    return result
+
+
+def _with_intervals(
+    lines: list[LedgerLine], samples: list[Array | None], margin_ns: float, unit: str
+) -> list[LedgerLine]:
+    """Give each line Welch's 95 % interval over the samples of both sides, and say what it tells.
+
+    The unit is that of the samples: steps tell noise inside two recordings, processes that between runs. A line holds
+    medians of steps, means of processes, and has the error of these. It is an effect where it stays one among all lines
+    of the ledger (Holm 1979), noise where its interval holds 0 and nothing beyond the margin, else inconclusive.
+    """
+    a, b = samples
+    if a is None or b is None:
+        return lines
+    from scipy.special import stdtr, stdtrit
+
+    columns = slice(0, len(lines))
+    part_a, part_b = (
+        variance_of_median(s[:, columns]) if unit == "step" else np.var(s[:, columns], axis=0, ddof=1) / len(s)
+        for s in (a, b)
+    )
+    error = np.sqrt(part_a + part_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
+        difference = np.array([line.difference_ns for line in lines])
+        chance = 2 * stdtr(freedom, -np.abs(difference) / error)
+        half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
+    exact = error == 0
+    half = np.where(exact, 0.0, half)
+    chance = np.where(exact, np.where(difference == 0, 1.0, 0.0), chance)
+    order = np.argsort(chance, kind="stable")
+    held = np.maximum.accumulate(chance[order] * np.arange(len(lines), 0, -1))
+    effect = np.zeros(len(lines), dtype=bool)
+    effect[order] = held <= 1 - CONFIDENCE
+    result = []
+    for line, reach, is_effect in zip(lines, half.tolist(), effect.tolist(), strict=True):
+        low, high = line.difference_ns - reach, line.difference_ns + reach
+        small = low <= 0 <= high and max(-low, high) <= margin_ns
+        verdict = "effect" if is_effect else "noise" if small else "inconclusive"
+        result.append(replace(line, low_ns=low, high_ns=high, verdict=verdict))
+    return result
+
+
+def _line_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array, by: str) -> _Keys:
+    """Return, for each line of the alignment, the code of its key in a ledger, and the keys."""
+    if by == "kernel":
+        return _kernel_keys(a, b, rows_a, rows_b)
+    if by == "layer":
+        number = np.where(rows_a >= 0, _taken(a.layer, rows_a), _taken(b.layer, rows_b))
+        values, code = np.unique(number, return_inverse=True)
+        return code.reshape(-1), tuple(f"layer {n}" if n >= 0 else "outside the layers" for n in values.tolist())
+    columns = {
+        "category": (a.category, a.categories, b.category, b.categories),
+        "operator": (a.operator, a.operators, b.operator, b.operators),
+        "frame": (a.frame, a.frames, b.frame, b.frames),
+    }
+    codes_a, words_a, codes_b, words_b = columns[by]
+    return _named(
+        np.where(rows_a >= 0, _taken(codes_a, rows_a), -1),
+        np.where(rows_b >= 0, _taken(codes_b, rows_b), -1),
+        lambda x, y: (words_a[x] if x >= 0 else "") or (words_b[y] if y >= 0 else "") or f"(no {by} known)",
+    )
+
+
+def _kernel_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array) -> _Keys:
+    """Name the kernel that each line of the alignment is: by what is the same on both sides."""
+
+    def word(x: int, y: int) -> str:
+        name_a = normal_name(a.names[x]) if x >= 0 else ""
+        name_b = normal_name(b.names[y]) if y >= 0 else ""
+        return name_a or name_b if x < 0 or y < 0 or name_a == name_b else f"{name_a} → {name_b}"
+
+    name_a = np.where(rows_a >= 0, _taken(a.name, rows_a), -1)
+    name_b = np.where(rows_b >= 0, _taken(b.name, rows_b), -1)
+    return _named(name_a, name_b, word)
+
+
+def _taken(values: Array, rows: Array) -> Array:
+    """Return the values of some rows; of a row that is none, whatever."""
+    return values[np.maximum(rows, 0)] if len(values) else np.full(len(rows), -1)
+
+
+def _named(x: Array, y: Array, word: Callable[[int, int], str]) -> _Keys:
+    """Return codes of the words of pairs of codes, and the words."""
+    wide = np.int64(int(y.max(initial=0)) + 2)
+    pairs, code = np.unique((x.astype(np.int64) + 1) * wide + y + 1, return_inverse=True)
+    words = [word(int(pair // wide) - 1, int(pair % wide) - 1) for pair in pairs]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(words))}
+    return np.array([numbers[key] for key in words], dtype=np.int64)[code.reshape(-1)], tuple(numbers)
