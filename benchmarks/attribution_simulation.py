@@ -51,11 +51,10 @@ from tokprof.profiler.studies import (
     Exposure,
     Header,
     Plan,
-    Study,
     StudyItem,
     StudyLanguage,
-    StudySamples,
 )
+from tokprof.profiler.study_samples import Study, StudySamples
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from study_makers import MACHINE, MODEL

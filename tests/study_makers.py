@@ -13,11 +13,10 @@ from tokprof.profiler.studies import (
     Exposure,
     Header,
     Plan,
-    Study,
     StudyItem,
     StudyLanguage,
-    StudySamples,
 )
+from tokprof.profiler.study_samples import Study, StudySamples
 
 SEEN = ("python", "go", "java", "rust", "c", "lua")
 UNSEEN = ("odin", "gleam", "hare", "roc", "koka", "janet")

@@ -29,10 +29,10 @@ from tokprof.profiler.studies import (
     create_study,
     discard_unmeasured,
     load_plan,
-    load_study,
     locked,
     trace_file,
 )
+from tokprof.profiler.study_samples import load_study
 
 sys.path.insert(0, str(Path(__file__).parent))
 from study_makers import MACHINE, MODEL, made_up

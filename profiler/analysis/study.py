@@ -35,7 +35,8 @@ from tokprof.profiler.analysis.study_parts import (
 )
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import Array, Note, NoteLevel, TimelineDiff
-from tokprof.profiler.studies import ArmRole, Exposure, Study
+from tokprof.profiler.studies import ArmRole, Exposure
+from tokprof.profiler.study_samples import Study
 
 QUANTITIES = ("total", "prefill", "decode", "step")
 EVERY = "every language"

@@ -33,7 +33,8 @@ from tokprof.profiler.record import (
     TimelineDiff,
     TypicalStep,
 )
-from tokprof.profiler.studies import ArmRole, Study, StudySamples
+from tokprof.profiler.studies import ArmRole
+from tokprof.profiler.study_samples import Study, StudySamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tokprof.profiler.measure.study import StudyProgress
     from tokprof.profiler.record import TimelineDiff
     from tokprof.profiler.report.study_text import Outlook
-    from tokprof.profiler.studies import Arm, Exposure, Plan, Study, StudyLanguage
+    from tokprof.profiler.studies import Arm, Exposure, Plan, StudyLanguage
+    from tokprof.profiler.study_samples import Study
 
 DEFAULT_LANGUAGES_PER_CLASS = 8
 STAND_IN = "starcoder"  # whose list of languages stands in for one that was never published
@@ -104,7 +105,8 @@ def attribute(
     from tokprof.profiler.measure.study import run_study
     from tokprof.profiler.report.study_text import print_plan
     from tokprof.profiler.report.terminal import open_console
-    from tokprof.profiler.studies import create_study, discard_unmeasured, load_plan, load_study
+    from tokprof.profiler.studies import create_study, discard_unmeasured, load_plan
+    from tokprof.profiler.study_samples import load_study
 
     if from_ is not None:
         if given := _given(context, "from_", "html", "as_json", "full"):

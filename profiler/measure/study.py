@@ -24,15 +24,14 @@ from tokprof.profiler.studies import (
     Header,
     Plan,
     ProcessLog,
-    Study,
     Unit,
     check_fingerprints,
     checked_header,
-    load_study,
     locked,
     samples_file,
     trace_file,
 )
+from tokprof.profiler.study_samples import Study, load_study
 
 BYTES_PER_TOKEN, PREFILL_FACTOR = 3.0, 6.0  # to guess by: of code; tokens that are read in the time of a decode step
 

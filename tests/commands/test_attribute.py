@@ -24,7 +24,8 @@ from tokprof.profiler.measure.request import Message
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.measure.study import Overhead, Pace, StudyProgress
 from tokprof.profiler.record import Device, Note
-from tokprof.profiler.studies import ArmRole, FinishedBlock, create_study, load_plan, load_study
+from tokprof.profiler.studies import ArmRole, FinishedBlock, create_study, load_plan
+from tokprof.profiler.study_samples import load_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from study_makers import MACHINE, plan_of, study_of

@@ -15,7 +15,8 @@ from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.report.study_html import _waterfalls, write_study_page
 from tokprof.profiler.report.study_text import Outlook, interval, print_plan, print_study, verdict
 from tokprof.profiler.report.terminal import open_console
-from tokprof.profiler.studies import ArmRole, load_plan, load_study
+from tokprof.profiler.studies import ArmRole, load_plan
+from tokprof.profiler.study_samples import load_study
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from study_makers import plan_of, study_of
