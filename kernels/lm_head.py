@@ -39,7 +39,7 @@ def _lm_head_gemm(
 ):  # fmt: skip
     token, inside = rows_of_program(tokens, HEIGHT, ROWS)
     logit = dot_some(
-        x, x_row_stride, x_stride, count, weight, token, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
+        x, x_row_stride, x_stride, count, weight, token, inside, row_stride, 0, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
     logit = tl.where(logit != logit, float("inf"), logit)
     logit = tl.where(inside[:, None], logit, float("-inf"))

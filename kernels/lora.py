@@ -48,7 +48,7 @@ def _lora_gemm(
 ):  # fmt: skip
     row, inside = rows_of_program(outputs, HEIGHT, ROWS)
     total = dot_some(
-        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
+        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, 0, inputs, ROWS, COLUMNS, COUNT
     )  # fmt: skip
     vector = tl.arange(0, COUNT)
     for start in tl.range(0, rank, RANKS):

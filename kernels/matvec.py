@@ -3,6 +3,8 @@
 All the time goes into reading the weights once, so what matters is many wide loads under way at the same time. One row
 needs no tensor core: its products are summed in registers and reduced across threads once, at the end. Several rows
 would repeat that sum for each of them, so they go through the tensor cores, with the weights as the tall operand.
+Of int8 weights, two programs to a multiprocessor take turns at converting them: where the outputs are too few for that,
+the inputs are cut into parts as well, and a second kernel adds the parts' sums, always in the same order (split-K).
 """
 
 import torch
@@ -14,6 +16,8 @@ from tokprof.kernels.launch import Cost, dot, launch, sm_count
 
 MAX_ROWS = 64  # beyond, a product is no longer bound by its weights, and the vendor library is the right tool
 _FEW_OUTPUTS = 256  # weights of so few rows stay in the cache: a program for each row and vector waits the least
+_LEAST_CUT = 2**24  # bytes of weights; with fewer, a second launch takes longer than it saves
+_SUMMED = 512  # outputs to a program that adds parts
 
 
 def matvec_reference(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
@@ -66,17 +70,22 @@ def rows_of_program(outputs, HEIGHT: tl.constexpr, ROWS: tl.constexpr):
 
 @triton.jit
 def dot_some(
-    x, x_row_stride, x_stride, count, weight, row, row_inside, row_stride, inputs,
+    x, x_row_stride, x_stride, count, weight, row, row_inside, row_stride, first, last,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
-    """Return the products (ROWS, COUNT) of the weights' rows ``row`` with ``count`` vectors ``x``, in float32."""
+    """Return the products (ROWS, COUNT) of the weights' rows ``row`` with ``count`` vectors ``x``, in float32.
+
+    The sums are over the inputs from ``first`` to before ``last``, of which there must be some.
+    """
     total = tl.zeros((ROWS, COUNT), tl.float32)
     start_of_row = weight + row.to(tl.int64)[:, None] * row_stride
     vector = tl.arange(0, COUNT)
     start_of_vector = x + vector.to(tl.int64)[None, :] * x_row_stride
-    for start in tl.range(0, inputs, COLUMNS):
+    # Zeros that come past an empty loop are not the tensor cores' own: Hopper's would stop after each product for them.
+    tl.assume(first < last)
+    for start in tl.range(first, last, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
-        inside = column < inputs
+        inside = column < last
         w = tl.load(start_of_row + column[None, :], mask=row_inside[:, None] & inside[None, :], other=0)
         wanted = inside[:, None] & (vector < count)[None, :]
         v = tl.load(start_of_vector + column[:, None] * x_stride, mask=wanted, other=0)
@@ -106,20 +115,38 @@ def _gemv(
 
 @triton.jit
 def _skinny_gemm(
-    x, weight, scale, bias, out, count, x_row_stride, x_stride, row_stride, outputs, inputs,
+    x, weight, scale, bias, out, count, x_row_stride, x_stride, row_stride, outputs, inputs, part_inputs,
     HEIGHT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
     row, inside = rows_of_program(outputs, HEIGHT, ROWS)
+    part = tl.program_id(1)
+    first = part * part_inputs
+    last = tl.minimum(first + part_inputs, inputs)
     total = dot_some(
-        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, inputs, ROWS, COLUMNS, COUNT
+        x, x_row_stride, x_stride, count, weight, row, inside, row_stride, first, last, ROWS, COLUMNS, COUNT
     )  # fmt: skip
     if scale is not None:
         total *= tl.load(scale + row, mask=inside, other=0.0)[:, None]
     if bias is not None:
         total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)[:, None]
     vector = tl.arange(0, COUNT)
-    to = out + vector.to(tl.int64)[None, :] * outputs + row[:, None]
+    to = out + (part * count + vector).to(tl.int64)[None, :] * outputs + row[:, None]
     tl.store(to, total.to(out.dtype.element_ty), mask=inside[:, None] & (vector < count)[None, :])
+
+
+@triton.jit
+def _sum_parts(parts, scale, bias, out, count, outputs, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    vector = tl.program_id(1)
+    inside = row < outputs
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in tl.static_range(PARTS):
+        total += tl.load(parts + (part * count + vector).to(tl.int64) * outputs + row, mask=inside, other=0.0)
+    if scale is not None:
+        total *= tl.load(scale + row, mask=inside, other=0.0)
+    if bias is not None:
+        total += tl.load(bias + row, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + vector.to(tl.int64) * outputs + row, total.to(out.dtype.element_ty), mask=inside)
 
 
 def matvec(
@@ -146,11 +173,16 @@ def matvec(
             x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, **how,
         )  # fmt: skip
     else:
-        programs, how = launch_for_some(x, weight)
-        launch(
-            _skinny_gemm, (programs,), x, weight, scale, bias, out,
-            rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, **how,
-        )  # fmt: skip
+        grid, part_inputs, how = _launch_in_parts(x, weight)
+        sizes = (rows, x.stride(0), x.stride(1), weight.stride(0), outputs, inputs, part_inputs)
+        parts = grid[1]
+        if parts == 1:
+            launch(_skinny_gemm, grid, x, weight, scale, bias, out, *sizes, **how)
+        else:
+            sums = torch.empty((parts, rows, outputs), dtype=torch.float32, device=x.device)
+            launch(_skinny_gemm, grid, x, weight, None, None, sums, *sizes, **how)
+            grid = (triton.cdiv(outputs, _SUMMED), rows)
+            launch(_sum_parts, grid, sums, scale, bias, out, rows, outputs, PARTS=parts, BLOCK=_SUMMED)
     return out
 
 
@@ -169,6 +201,8 @@ def check_skinny(x: Tensor, weight: Tensor) -> None:
     """Refuse shapes and strides that :func:`dot_one` and :func:`dot_some` are not made for."""
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"x {tuple(x.shape)} is no (rows, inputs) to weight {tuple(weight.shape)}, (outputs, inputs)")
+    if x.shape[1] == 0:
+        raise ValueError(f"weight {tuple(weight.shape)} has no inputs to take a product over")
     if not 1 <= x.shape[0] <= MAX_ROWS:
         raise ValueError(f"{x.shape[0]} rows: a skinny product takes 1 to {MAX_ROWS}")
     if weight.stride(1) != 1:
@@ -208,5 +242,25 @@ def launch_for_some(x: Tensor, weight: Tensor) -> tuple[int, dict[str, int]]:
         "COLUMNS": min(columns, max(16, triton.next_power_of_2(inputs))),
         "COUNT": max(16, triton.next_power_of_2(count)),
     }
-    stages = 6 if weight.element_size() == 1 else 4  # half the bytes to a tile: so many more of them under way
+    stages = 5 if weight.element_size() == 1 else 4  # of half the bytes: one more, and still room for three programs
     return triton.cdiv(outputs, height), constants | {"num_stages": stages, "num_warps": 4 if count <= 32 else 8}
+
+
+def _launch_in_parts(x: Tensor, weight: Tensor) -> tuple[tuple[int, int], int, dict[str, int]]:
+    """Return the grid for several rows (outputs, then parts of the inputs), the inputs of a part, and the constants.
+
+    To bring an int8 weight to the tensor cores takes some six of a thread's instructions, of the nine for which an H100
+    has the time, and more in a tile that is not full. One program, which also waits, does not keep up: two share a
+    multiprocessor, with full tiles. And a row of ``x`` has twice the bytes of a row of the weights. So where outputs
+    are too few, tiles are twice as tall, to read ``x`` half as often, and parts leave float32 sums for another launch.
+    """
+    outputs, inputs = weight.shape
+    programs, how = launch_for_some(x, weight)
+    enough = triton.cdiv(outputs, 64) >= 1.8 * sm_count(x.device)
+    if weight.element_size() > 1 or enough or weight.numel() < _LEAST_CUT:
+        return (programs, 1), inputs, how
+    programs = triton.cdiv(outputs, 128)
+    columns = min(how["COLUMNS"], 128 if x.shape[0] <= 32 else 64)
+    part_inputs = columns * triton.cdiv(triton.cdiv(inputs, columns), 2 * sm_count(x.device) // programs)
+    how |= {"HEIGHT": 128, "ROWS": 128, "COLUMNS": columns, "num_stages": 4, "num_warps": 8}
+    return (programs, triton.cdiv(inputs, part_inputs)), part_inputs, how  # no part is empty

@@ -16,7 +16,14 @@ from tokprof.kernels.catalogue import relative_difference
 from tokprof.kernels.launch import INTERPRETED
 from tokprof.kernels.lm_head import greedy
 from tokprof.kernels.lora import lora, lora_reference
-from tokprof.kernels.matvec import MAX_ROWS, launch_for_some, matvec, matvec_reference, quantize_rows
+from tokprof.kernels.matvec import (
+    MAX_ROWS,
+    _launch_in_parts,
+    launch_for_some,
+    matvec,
+    matvec_reference,
+    quantize_rows,
+)
 from tokprof.kernels.norms import layer_norm, layer_norm_reference, rms_norm, rms_norm_reference
 from tokprof.kernels.rotary import rotary, rotary_reference
 
@@ -168,6 +175,24 @@ def test_products_whose_programs_take_fewer_rows_than_a_tile(dtype, monkeypatch)
     assert greedy(x, weight)[:2].tolist() == [60, 119]
 
 
+@pytest.mark.parametrize("dtype", LONG_DTYPES)
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs", "grid"), [(3, 300, 259, (3, 3)), (33, 257, 300, (3, 3)), (2, 17, 257, (3, 1))]
+)
+def test_int8_products_whose_inputs_are_cut_into_parts(dtype, rows, inputs, outputs, grid, monkeypatch):
+    monkeypatch.setattr("tokprof.kernels.matvec.sm_count", lambda _: 5)
+    monkeypatch.setattr("tokprof.kernels.matvec._LEAST_CUT", 0)
+    x, bias = random(rows, inputs, dtype=dtype), random(outputs, dtype=dtype)
+    packed, scale = quantize_rows(random(outputs, inputs, dtype=dtype))
+    given, rows_apart = scattered(x), scattered(packed, last=False)
+    assert _launch_in_parts(given, rows_apart)[0] == grid
+    full = matvec_reference(x.double(), packed, scale.double())
+    got = matvec(given, rows_apart, scale, bias)
+    check(got, full + bias.double(), dtype)
+    assert torch.equal(got, matvec(given, rows_apart, scale, bias))
+    check(matvec(x, packed, scale, dtype=torch.float32), full, torch.float32)
+
+
 def test_quantized_rows_are_within_half_a_step():
     weight = random(20, 33)
     weight[3] = 0
@@ -184,6 +209,8 @@ def test_skinny_products_refuse_many_rows_and_transposed_weights():
         matvec(random(1, 8), random(8, 4).T)
     with pytest.raises(ValueError, match="inputs"):
         matvec(random(1, 8), random(4, 9))
+    with pytest.raises(ValueError, match="no inputs"):
+        matvec(random(1, 0), random(4, 0))
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -47,7 +47,7 @@ def test_one_launch_of_every_kernel_compiles_without_spilling():
     for case in every_case():
         for launch in case.launches():
             first.setdefault(launch.name, case)
-    assert len(first) == 13
+    assert len(first) == 14
     fewer = {case.kernel + case.shape: case for case in first.values()}.values()
     assert check(compiled(fewer, torch.bfloat16, [90])) >= set(first)
 
@@ -55,7 +55,7 @@ def test_one_launch_of_every_kernel_compiles_without_spilling():
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_every_launch_of_four_models_compiles_without_spilling(capability):
-    assert len(check(compiled(list(every_case()), torch.bfloat16, [capability]))) == 13
+    assert len(check(compiled(list(every_case()), torch.bfloat16, [capability]))) == 14
 
 
 @pytest.mark.slow
@@ -69,7 +69,11 @@ def test_what_reads_much_asks_for_enough_of_it_at_a_time_on_every_multiprocessor
             continue  # what takes less than ten microseconds waits for launches and latencies
         launch, *_ = case.launches()
         seen.add(launch.name)
-        assert launch.program_count >= 0.9 * multiprocessors, case
+        int8 = case.kernel == "skinny product, int8"
+        constants = dict(launch.constants)
+        # Of two programs that turn int8 weights into bfloat16 for the tensor cores, one does while the other waits.
+        programs = 1.8 if int8 and "COUNT" in constants else 0.9
+        assert launch.program_count >= programs * multiprocessors, case
         found = compiled_resources(launch, 90)
         registers = -(-found.register_count // 8) * 8 * 32 * launch.num_warps
         resident = min(65_536 // registers, 228 * 1024 // (found.shared_bytes + 1024))
@@ -79,11 +83,14 @@ def test_what_reads_much_asks_for_enough_of_it_at_a_time_on_every_multiprocessor
         # where int8 weights are on their way to Hopper's tensor cores.
         ptx = compiled_for(launch, 90).asm["ptx"]
         widths = [int(n, 16) for n in re.findall(r"cp\.async\.c[ag]\.shared\.global .*?, 0x([0-9a-f]+)", ptx)]
-        wide = 8 if case.kernel == "skinny product, int8" else 16
+        wide = 8 if int8 else 16
         assert sum(n for n in widths if n >= wide) >= 0.9 * sum(widths) > 0, case
-        constants = dict(launch.constants)
-        if "COUNT" in constants:  # each program reads the vectors again from the cache: no more of them than of weights
-            assert constants["COUNT"] <= constants["HEIGHT"], case
+        if "COUNT" in constants:  # each program reads the vectors again from the cache: no more bytes than of weights
+            assert 2 * constants["COUNT"] <= (1 if int8 else 2) * constants["HEIGHT"], case
+            assert constants["HEIGHT"] == constants["ROWS"] or not int8, case  # what fills it up is converted
+            # Products are under way while the next weights are converted: not each is waited for.
+            sass = compiled_for(launch, 90).asm["sass"]
+            assert 0 < 2 * sass.count("WARPGROUP.ARRIVE") <= sass.count("HGMMA"), case
     assert seen == {"decode_attention", "gemv", "skinny_gemm", "lm_head_gemv", "lm_head_gemm"}
 
 
@@ -100,6 +107,7 @@ def test_the_largest_that_a_kernel_takes_compiles_without_spilling(dtype):
             decode_attention(empty(1, heads, 1, 256), empty(1, 1, 5000, 256), empty(1, 1, 5000, 256))
         for outputs in (4096, 32768):
             matvec(empty(64, 4096), empty(outputs, 4096))
+            matvec(empty(64, 4096), empty(outputs, 4096, dtype=torch.int8), empty(outputs, dtype=torch.float32))
             adapter = (torch.empty(*sizes, device="meta") for sizes in ((128, 4096), (outputs, 128)))
             lora(empty(64, 4096), empty(outputs, 4096), *adapter, 1.0)
     for launch in launches:
