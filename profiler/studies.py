@@ -186,7 +186,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     host_ns: tuple[Instant, ...]  # the start, the end of prefill, the end of each decode step
     device_ns: tuple[Instant, ...] | None = None
     token_count: Count  # tokens sampled until the end
-    pause_host_ns: Instant = 0  # after prefill, while the device read its own clock: neither prefill's nor a step's
+    pause_host_ns: Instant = 0  # after prefill, until the device had done it: neither prefill's nor a step's
     pause_device_ns: Instant = 0
     sm_clocks: tuple[tuple[Count, Count], ...] = ()  # cycles and nanoseconds, before, between and after, as far as read
     ended: bool = False  # by the model's own end of sequence

@@ -1,7 +1,7 @@
 """Clocks that mark instants without disturbing what they time.
 
 ``begin`` prepares, ``mark`` notes one instant (it never waits and allocates nothing on the device), ``between`` stands
-between two marks that end one phase and begin the next, ``finish`` waits once, after the work, and returns every
+between two phases and waits until the device has done the first, ``finish`` waits after the work and returns every
 instant on the host's monotonic clock.
 """
 
@@ -34,7 +34,7 @@ class Instants:
     host_ns: Array
     device_ns: Array | None
     alignment: ClockAlignment | None = None
-    pause_host_ns: int = 0  # what reading the SM clock took between the first span and the second: in neither
+    pause_host_ns: int = 0  # between the first span and the second, in neither: waiting for the device
     pause_device_ns: int = 0
     sm_clocks: tuple[ClockReading, ...] = ()
 
@@ -75,7 +75,7 @@ class Clock(Protocol):
         """Note this instant."""
 
     def between(self) -> None:
-        """Stand between the first span and the second, right after the mark that ends the first."""
+        """Wait for the device between the first span and the second, right after the mark that ends the first."""
 
     def finish(self) -> Instants:
         """Wait for the device and return the instants in the order of their marks."""
@@ -108,7 +108,7 @@ class HostClock:
         self._host_ns.append(self._now_ns())
 
     def between(self) -> None:
-        """Do nothing: a CPU has no clock of its own to be read."""
+        """Do nothing: a CPU has finished the first span, and has no clock of its own to be read."""
 
     def finish(self) -> Instants:
         """Return the instants; there is no device to wait for."""
@@ -122,6 +122,10 @@ class CudaClock:
     host's clock before the first mark, ties the device's instants to the host's clock; half the time between the two
     readings is the error. Instants are summed over consecutive events, because ``elapsed_time`` is a 32-bit float of
     milliseconds that loses microseconds over long spans.
+
+    The second span begins on an idle device, like the first. Otherwise the host would issue the first decode steps
+    while the device is still at prefill, as many as the launch queue holds: these would then run at the device's pace,
+    and the host's time of the phase would hold prefill.
 
     With a ``probe`` the device reads its own SM clock before the first mark, between the first span and the second,
     and after the last: never inside a span, and what it read is fetched in :meth:`finish`. A probe that fails is given
@@ -148,7 +152,7 @@ class CudaClock:
         self._stream: Any = None
         self._probe = probe
         self._readings_after: list[int] = []  # for each reading, how many spans had ended
-        self._resumed: Any = None  # the event that begins the second span, where it is not the end of the first
+        self._resumed: Any = None  # the event that begins the second span
         self._resumed_ns: int | None = None
         self.probe_failure = ""
 
@@ -156,7 +160,7 @@ class CudaClock:
         """Create the events, wait for an idle device, and anchor the device's clock."""
         while len(self._pool) < mark_count + 1:
             self._pool.append(self._cuda.Event(enable_timing=True))
-        if self._probe is not None and self._resumed is None:
+        if self._resumed is None:
             self._resumed = self._cuda.Event(enable_timing=True)
         self._host_ns = []
         self._readings_after, self._resumed_ns = [], None
@@ -174,15 +178,14 @@ class CudaClock:
         self._pool[len(self._host_ns)].record(self._stream)
 
     def between(self) -> None:
-        """Let the device read its clock, if there is a probe, and begin the second span after that."""
-        if self._probe is None:
-            return
+        """Let the device read its clock, if there is a probe; wait until it is idle, and begin the second span."""
         self._read_clock()
+        self._cuda.synchronize(self._device)
         self._resumed_ns = self._now_ns()
         self._resumed.record(self._stream)
 
     def finish(self) -> Instants:
-        """Wait for the device, once, and return the instants."""
+        """Wait for the device and return the instants."""
         self._read_clock()
         self._cuda.synchronize(self._device)
         count = len(self._host_ns)
@@ -197,7 +200,7 @@ class CudaClock:
             method="one anchor event waited for between two readings of the host's clock, before each repetition",
         )
         pause_host_ns = pause_device_ns = 0
-        if self._resumed_ns is not None:
+        if self._resumed_ns is not None and count > 2:  # there is a second span
             pause_host_ns = self._resumed_ns - self._host_ns[1]
             pause_device_ns = round(self._pool[2].elapsed_time(self._resumed) * 1e6)
         return Instants(

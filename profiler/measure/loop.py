@@ -1,8 +1,9 @@
 """The one measuring loop. Everything timed anywhere in tokprof goes through :func:`repeat`.
 
-A repetition is one prefill and the decode steps after it. Within it nothing synchronises, prints, allocates for the
-instruments or talks to another process; that all happens between repetitions. Between prefill and decode the device may
-read its own clock (``Clock.between``), in neither's time.
+A repetition is one prefill and the decode steps after it. Within either phase nothing synchronises, prints, allocates
+for the instruments or talks to another process; that all happens between repetitions. Between prefill and decode, in
+neither's time, the device is waited for, so that each phase begins on an idle one, and may read its own clock
+(``Clock.between``).
 """
 
 import signal

@@ -359,19 +359,21 @@ def _begin(line: Timeline, number: int, rows_of: dict[int, Array]) -> tuple[int,
     """Return when a step begins, and the row that ended then (-1: none).
 
     A step that follows another begins where that one's work ended; else at its first kernel, on a CPU at its call. A
-    prefill of ours does so on a GPU, too, or when what was still running had ended: like the mark of the clean pass.
+    phase of ours, for which an idle device is waited for, does so on a GPU, too, or when what was still running had
+    ended: like the marks of the clean pass.
     """
     row = int(rows_of[number][0])
     first = int(line.work.start_ns[row])
+    called = int(line.steps.start_ns[number])
+    begins_phase = Phase.PREFILL in line.steps.phase[max(0, number - 1) : number + 1]
+    if line.steps.marked and not line.on_cpu and begins_phase and called >= 0:
+        return min(first, max(called, int(line.work.end_ns[:row].max(initial=-1)))), -1
     if line.steps.follows[number] and number - 1 in rows_of:
         before = rows_of[number - 1]
         last = before[int(np.argmax(line.work.end_ns[before]))]
         return min(int(line.work.end_ns[last]), first), int(last)
-    called = int(line.steps.start_ns[number])
     if line.on_cpu and called >= 0:
         return called, -1
-    if line.steps.marked and line.steps.phase[number] is Phase.PREFILL and called >= 0:
-        return min(first, max(called, int(line.work.end_ns[:row].max(initial=-1)))), -1
     return first, -1
 
 

@@ -1,6 +1,8 @@
 """The order of warm-up, work, marks and waiting, and the exact counts and units of every row."""
 
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from tokprof.profiler.measure.clocks import CudaClock, HostClock
 from tokprof.profiler.measure.loop import SpanBuilder, Workload, measure_clean, measure_energy, repeat
 from tokprof.profiler.measure.stopping import StopLimits
 from tokprof.profiler.record import DecodeMode, Mark, PassKind, Phase, StopRule, codes_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from simulated_gpu import SimulatedGpu
 
 
 class Diary:
@@ -103,15 +108,16 @@ def test_what_watches_for_the_end_is_made_before_the_first_mark():
     assert diary.calls[:3] == ["watch 4", "mark", "prefill"]
 
 
-def test_the_device_is_waited_for_before_and_after_but_not_inside():
+def test_the_device_is_waited_for_around_each_phase_but_not_inside():
     diary = Diary()
     cuda = FakeCuda(diary)
     repeat(diary, CudaClock("cuda:0", diary.tell_ns, cuda), work())
-    first, last = diary.calls.index("prefill"), max(i for i, c in enumerate(diary.calls) if c.startswith("decode"))
+    first = diary.calls.index("prefill")
     assert "wait" in diary.calls[:first]
-    assert "wait" in diary.calls[last:]
-    assert "wait" not in diary.calls[first:last]
-    assert "create" not in diary.calls[first:]
+    assert diary.calls[first:] == [
+        "prefill", "mark", "wait", "mark", "decode forced 0", "mark", "decode forced 1", "mark", "decode forced 2",
+        "mark", "wait",
+    ]  # fmt: skip
 
 
 class FakeCuda:
@@ -329,11 +335,13 @@ def test_the_device_reads_its_clock_around_the_phases_and_is_waited_for_in_none(
     diary = Diary()
     repeat(diary, probed(diary), work())
     first, last = diary.calls.index("prefill"), max(i for i, c in enumerate(diary.calls) if c.startswith("decode"))
+    begun = diary.calls.index("decode forced 0")
     assert [call for call in diary.calls if call not in ("mark", "wait", "create")] == [
         "probe 0", "prefill", "probe 1", "decode forced 0", "decode forced 1", "decode forced 2", "probe 2", "take",
     ]  # fmt: skip
     assert "wait" in diary.calls[diary.calls.index("probe 0") : first]  # so that prefill meets an idle device
-    assert "wait" not in diary.calls[first:last]
+    assert diary.calls[first:begun] == ["prefill", "mark", "probe 1", "wait", "mark"]  # and the first step does
+    assert "wait" not in diary.calls[begun:last]
     assert "create" not in diary.calls[first:]
     assert "wait" in diary.calls[diary.calls.index("probe 2") : diary.calls.index("take")]
 
@@ -378,6 +386,72 @@ def test_a_probe_that_fails_is_given_up_and_what_it_read_before_is_kept():
     assert clock.probe_failure == "no such kernel"
     assert spans.sm_clocks().repetition.tolist() == [-1] * 3 + [0] * 3
     assert sum(call.startswith("probe") for call in diary.calls) == 8
+
+
+class Model:
+    """An engine whose prefill and steps are some launches each on a simulated GPU."""
+
+    batch_size = prompt_token_count = 1
+
+    def __init__(self, gpu, *, launches, host_ns, prefill_ns, step_ns):
+        self.gpu, self.launches, self.host_ns = gpu, launches, host_ns
+        self.prefill_ns, self.step_ns = prefill_ns, step_ns
+
+    def run(self, device_ns):
+        for _ in range(self.launches):
+            self.gpu.launch(device_ns=device_ns // self.launches, host_ns=self.host_ns // self.launches)
+
+    def prefill(self):
+        self.run(self.prefill_ns)
+
+    def decode(self, _token):
+        self.run(self.step_ns)
+
+    def forced(self, _index):
+        return None
+
+    def sampled_ids(self):
+        return [[]]
+
+
+class SimulatedProbe:
+    def __init__(self, gpu):
+        self.gpu = gpu
+
+    def read(self, _row):
+        self.gpu.launch(device_ns=20_000, host_ns=15_000)
+
+    def take(self):
+        return []
+
+
+@pytest.mark.parametrize("prefill_ms", [20, 38, 900])
+@pytest.mark.parametrize(("host_ms", "step_ms"), [(39, 15), (15, 39)])
+@pytest.mark.parametrize("probe", [False, True])
+def test_decode_takes_its_own_time_however_long_prefill_keeps_the_device(prefill_ms, host_ms, step_ms, probe):
+    """Without waiting, as many steps as the queue holds would be issued while the device is still at prefill."""
+    gpu = SimulatedGpu()
+    model = Model(gpu, launches=800, host_ns=host_ms * 10**6, prefill_ns=prefill_ms * 10**6, step_ns=step_ms * 10**6)
+    clock = CudaClock(0, gpu.now_ns, gpu, SimulatedProbe(gpu) if probe else None)
+    result = repeat(model, clock, work(17))
+    times = result.phase_ns()
+    assert times[Phase.PREFILL] == pytest.approx(1e6 * max(prefill_ms, host_ms), rel=0.01)
+    assert times[Phase.DECODE] == pytest.approx(16e6 * max(step_ms, host_ms), rel=0.005)
+    instants = result.instants
+    steps_ns = instants.end_ns[1:] - instants.start_ns[1:]
+    assert steps_ns == pytest.approx(np.full(16, 1e6 * max(step_ms, host_ms)), rel=0.01)
+    issue_ns = instants.host_ns[-1] - instants.host_start_ns[1]
+    assert issue_ns <= times[Phase.DECODE]  # nothing of prefill is in it
+    whole_ns = times[Phase.PREFILL] + instants.pause_device_ns + times[Phase.DECODE]
+    assert whole_ns == pytest.approx(instants.end_ns[-1] - instants.start_ns[0], abs=10)
+    assert instants.host_start_ns[1] >= instants.end_ns[0]
+
+
+def test_what_ends_with_its_first_token_has_no_pause():
+    diary = Diary(end_after=1)
+    instants = repeat(diary, probed(diary), work(mode=DecodeMode.NATURAL)).instants
+    assert len(instants.host_ns) == 2
+    assert instants.pause_host_ns == instants.pause_device_ns == 0
 
 
 def test_a_reading_that_tells_nothing_is_absent():

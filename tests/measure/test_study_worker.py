@@ -42,7 +42,7 @@ class Pipe:
 
 
 class FakeClock(CudaClock):
-    """A device whose every span lasts 10 and which pauses for 4 of them where a probe reads its clock."""
+    """A device whose every span lasts 10, of which its pause after prefill takes 4."""
 
     made: list = []  # noqa: RUF012
 
@@ -62,9 +62,8 @@ class FakeClock(CudaClock):
 
     def finish(self):
         instants = 10 * np.arange(self.count, dtype=np.int64)
-        if self.probe is None:
-            return Instants(host_ns=instants, device_ns=instants)
-        readings = tuple(ClockReading(step=step, cycle_count=28_000, duration_ns=20_000) for step in (-1, 0, 2))
+        steps = () if self.probe is None else (-1, 0, 2)
+        readings = tuple(ClockReading(step=step, cycle_count=28_000, duration_ns=20_000) for step in steps)
         return Instants(host_ns=instants, device_ns=instants, pause_host_ns=3, pause_device_ns=4, sm_clocks=readings)
 
 
@@ -137,12 +136,14 @@ def test_the_device_reads_its_clock_around_each_phase_and_every_process_is_trace
     assert pipe.of("trace") == ["0", "1"]
 
 
-def test_a_clock_that_cannot_be_read_is_said_and_nothing_pauses(measured):
+def test_a_clock_that_cannot_be_read_is_said_and_the_device_is_waited_for_all_the_same(measured):
     pipe, _ = measured(probe=None, unread=[Note(code="clock-unread", message="no triton")])
     (header,) = (msgspec.json.decode(detail, type=Header) for detail in pipe.of("header"))
     assert [note.message for note in header.notes] == ["no triton"]
     (block,) = (msgspec.json.decode(detail, type=FinishedBlock) for kind, _, detail in pipe.sent if kind == "block")
-    assert {(sample.pause_device_ns, sample.sm_clocks) for sample in block.samples} == {(0, ())}
+    assert {(sample.pause_host_ns, sample.pause_device_ns, sample.sm_clocks) for sample in block.samples} == {
+        (3, 4, ())
+    }
 
 
 def test_a_probe_that_fails_in_the_middle_is_said_at_the_end(measured):

@@ -240,6 +240,27 @@ def test_a_prefill_of_ours_begins_at_its_call_and_its_latency_is_the_first_kerne
     assert clean.kernels.gap_ns.tolist() == step.kernels.gap_ns.tolist()
 
 
+def test_our_first_decode_step_begins_at_its_call_and_not_with_the_wait_before_it(tmp_path):
+    """Between its phases tokprof itself waits for the device: that is no synchronisation of the model's."""
+    names = ("prefill#rep=0", "decode#rep=0,step=1", "decode#rep=0,step=2")
+    calls = ((1000, 1100), (1300, 1400), (1400, 1500))
+    kernels = ((1120, 1190), (1350, 1420), (1430, 1500))
+    events = [slice_of("cuda_runtime", "cudaDeviceSynchronize", 1110, 1290)]
+    for number, (name, call, kernel) in enumerate(zip(names, calls, kernels, strict=True), start=1):
+        events += [
+            slice_of("user_annotation", f"tokprof.{name}", *call),
+            launch(call[0] + 40, call[0] + 41, number),
+            work("gemm", *kernel, number),
+        ]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    _, decode = typical_steps(read_trace(path))
+    assert decode.phase is Phase.DECODE
+    assert decode.wall_samples_ns.tolist() == [120_000, 80_000]
+    assert decode.gap_samples_ns[:, 0].tolist() == [50_000, 10_000]
+    assert gap_of(decode)[1] == "host launch late"
+
+
 def test_no_trace_at_all_gives_no_step(tmp_path):
     path = tmp_path / "trace.json"
     path.write_text('{"traceEvents": []}')
