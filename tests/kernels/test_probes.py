@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from simulated_gpu import SimulatedGpu  # noqa: E402 - after the skips
 
 INTERPRETED = """
 import sys, torch
@@ -86,6 +90,18 @@ def test_the_probes_of_a_gpu_run_through_on_stand_ins():
         "bfloat16", "float16", "tf32", "float32",
     }  # fmt: skip
     assert [least for name, *_, least, _ in readings if name == "SM clock"] == [1.5e9]
+
+
+@pytest.mark.parametrize(("device_us", "host_us"), [(23, 7), (89, 20), (270, 20), (1470, 7), (22_000, 7)])
+def test_a_rate_holds_no_launch(monkeypatch, device_us, host_us):
+    from tokprof.kernels import probes
+
+    gpu = SimulatedGpu()
+    monkeypatch.setattr(torch.cuda, "Event", gpu.Event)
+    call = lambda: gpu.launch(device_ns=device_us * 1e3, host_ns=host_us * 1e3)  # noqa: E731
+    rates = probes._rates(call, device_us * 1e-6, probes._cuda_timer, 0)
+    assert len(rates) == 3
+    assert rates == pytest.approx([1.0] * 3, rel=1e-6)
 
 
 def test_reading_copying_and_multiplying_are_right_by_the_interpreter():
