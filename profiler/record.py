@@ -709,6 +709,8 @@ class TypicalStep:
     gap_samples_ns: Array | None = None
     wall_samples_ns: Array | None = None
     repetition_samples_ns: Array | None = None  # of one process at clean times: the median step of each repetition
+    scale_error_ns: Array | None = None  # shape (kernels + 1,): what one standard error of the clean time moves each
+    # kernel with its gap by, and, last, what ran side by side
     sample_unit: str = "step"  # or "process"
     profiled_ns: Array | None = None  # kernels' durations under the profiler, where they were put to the clean pass's
     word: str = "step of unknown phase"  # what to call it where it has no phase: "training step"
@@ -779,6 +781,20 @@ class LedgerLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GapOwner:
+    """A part of a step's measured time beside its part of the floor; the rest is its part of the gap."""
+
+    name: str
+    time_ms: float
+    floor_ms: float
+
+    @property
+    def gap_ms(self) -> float:
+        """What it costs beyond its floor."""
+        return self.time_ms - self.floor_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepLimits:
     """A step of a run beside its floor, the least time that its device could take for it; times are of one step."""
 
@@ -787,7 +803,7 @@ class StepLimits:
     bound: str  # what the floor is made of: "compute" or "memory"
     mfu: float | None  # of the device's rate of products in the model's dtype; None where that was not measured
     mbu: float  # of its bandwidth
-    owners: tuple[tuple[str, float], ...]  # what costs how many milliseconds beyond its floor, the most first
+    owners: tuple[GapOwner, ...]  # of the time and of the floor, which both are the sums of theirs; largest gap first
     source: str  # of the device's figures: "measured on this device on 2030-01-02"
 
     @property

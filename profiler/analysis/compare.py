@@ -8,15 +8,22 @@ from dataclasses import replace
 
 from tokprof.profiler.analysis.ledger import NOISE_SHARE, SIDE_BY_SIDE, compare_steps, total_line, without_effect
 from tokprof.profiler.analysis.profiled import MUCH, profiled_phases, union_ns
-from tokprof.profiler.analysis.roofline import KernelFloors, below_floor, ceiling_of, kernel_floors, kernel_limit
+from tokprof.profiler.analysis.roofline import (
+    KernelFloors,
+    below_floor,
+    ceiling_of,
+    kernel_floors,
+    kernel_limit,
+    step_limits,
+)
 from tokprof.profiler.analysis.runs import (
     Recording,
+    RunsOf,
     at_clean_times,
     counted_steps,
     marked_repetitions,
-    step_limits,
 )
-from tokprof.profiler.analysis.summary import distinct_notes
+from tokprof.profiler.analysis.summary import distinct_notes, sm_clock_mhz
 from tokprof.profiler.analysis.timeline import outside_steps
 from tokprof.profiler.record import (
     Array,
@@ -61,6 +68,7 @@ def compare(
     names = [given or side[0].trace.source for given, side in zip((a_name, b_name), sides, strict=True)]
     notes: list[Note] = []
     found: list[tuple[TypicalStep, ...]] = []
+    agreeing: list[RunsOf] = []
     for letter, side in zip("AB", sides, strict=True):
         used = side if clean else side[:1]
         lines = [timeline(recording.trace, table) for recording in used]
@@ -69,8 +77,9 @@ def compare(
         ]
         raw = [typical_steps(r.trace, line=line) for r, line in zip(used, counted, strict=True)]
         runs = [recording.run for recording in side if recording.run is not None]
-        steps, said = at_clean_times(raw, runs) if clean else (raw[0], ())
+        steps, runs_of, said = at_clean_times(raw, runs) if clean else (raw[0], {}, ())
         found.append(steps)
+        agreeing.append(runs_of)
         if not any(raw):
             notes.append(
                 Note(
@@ -90,10 +99,10 @@ def compare(
     pairs = _pairs(found[0], found[1], notes)
     phases = tuple(compare_steps(x, y) for x, y in pairs)
     if clean:
-        phases = tuple(_with_run_doubts(diff, sides) for diff in phases)
+        phases = tuple(_with_run_doubts(diff, agreeing) for diff in phases)
     phases = tuple(with_residual_doubts(diff) for diff in phases)
     if clean and calibrations is not None:
-        phases = tuple(_beside_floors(diff, sides, calibrations) for diff in phases)
+        phases = tuple(_beside_floors(diff, agreeing, calibrations) for diff in phases)
         notes += _on_floors(phases, sides, calibrations)
     for letter, steps in zip("AB", found, strict=True):
         notes += [_doubt(letter, step) for step in steps if step.confidence < LOW_CONFIDENCE]
@@ -124,13 +133,13 @@ def _unlike_work(a: Run | None, b: Run | None) -> tuple[str, ...]:
     return tuple(f"{word} {mine} → {other}" for word, mine, other in found if mine != other)
 
 
-def _with_run_doubts(diff: PhaseDiff, sides: Sequence[Sequence[Recording]]) -> PhaseDiff:
+def _with_run_doubts(diff: PhaseDiff, runs_of: Sequence[RunsOf]) -> PhaseDiff:
     """Return the comparison of two runs with what about their measurement takes its worth from it."""
     disturbed, unlike = [], []
-    for letter, side, step in zip("AB", sides, (diff.a, diff.b), strict=True):
+    for letter, by_phase, step in zip("AB", runs_of, (diff.a, diff.b), strict=True):
         if step.phase is None:
             continue
-        runs = [recording.run for recording in side if recording.run is not None]
+        runs = by_phase[step.phase]
         marked, total = (sum(c) for c in zip(*(marked_repetitions(run, step.phase) for run in runs), strict=True))
         if marked > MARKED_SHARE * total:
             which = f"{marked} of {total}" if marked < total else f"all {total}" if total > 1 else "the only"
@@ -160,17 +169,17 @@ def _doubted(diff: PhaseDiff, doubts: Sequence[str]) -> PhaseDiff:
     return replace(diff, ledgers=ledgers, doubts=(*diff.doubts, *doubts))
 
 
-def _beside_floors(
-    diff: PhaseDiff, sides: Sequence[Sequence[Recording]], calibrations: Sequence[Calibration | None]
-) -> PhaseDiff:
+def _beside_floors(diff: PhaseDiff, runs_of: Sequence[RunsOf], calibrations: Sequence[Calibration | None]) -> PhaseDiff:
     """Return the comparison of two runs with both steps beside their floors, as far as these are known."""
     limits: list[StepLimits | None] = []
-    for step, side, calibration in zip((diff.a, diff.b), sides, calibrations, strict=True):
-        runs = [recording.run for recording in side if recording.run is not None]
+    for step, by_phase, calibration in zip((diff.a, diff.b), runs_of, calibrations, strict=True):
         if step.phase is None or calibration is None:
             limits.append(None)
-        else:
-            limits.append(step_limits(runs, step.phase, step.wall_ns, calibration))
+            continue
+        runs = by_phase[step.phase]
+        ceiling, clock = ceiling_of(calibration), sm_clock_mhz(runs, step.phase)
+        time_ms = step.wall_ns / 1e6
+        limits.append(step_limits(runs, step.phase, ceiling, time_ms=time_ms, mean_sm_clock_mhz=clock))
     return _with_kernel_limits(replace(diff, a_limits=limits[0], b_limits=limits[1]), calibrations)
 
 
@@ -269,12 +278,16 @@ def _on_samples(phases: Sequence[PhaseDiff]) -> list[Note]:
     """Say what the intervals of the lines are over, or why there are none."""
     kinds = set()
     for diff in phases:
-        several = _has_samples(diff.a) and _has_samples(diff.b)
-        alike = diff.a.sample_unit == diff.b.sample_unit
-        unit = diff.a.sample_unit
-        if unit == "step" and diff.a.repetition_samples_ns is not None and diff.b.repetition_samples_ns is not None:
-            unit = "repetition"
-        kinds.add("one-sample" if not several else f"unit-{unit}" if alike else "unit-mixed")
+        repetitions = [side.repetition_samples_ns for side in (diff.a, diff.b)]
+        if not (_has_samples(diff.a) and _has_samples(diff.b)):
+            kinds.add("one-sample")
+        elif diff.a.sample_unit != diff.b.sample_unit:
+            kinds.add("unit-mixed")
+        elif diff.a.sample_unit == "step" and all(samples is not None for samples in repetitions):
+            fewest = min(len(samples) for samples in repetitions if samples is not None)
+            kinds.add("unit-repetition" if fewest > 1 else "one-repetition")
+        else:
+            kinds.add(f"unit-{diff.a.sample_unit}")
     return [
         Note(code=code, message=m, advice=advice, level=NoteLevel.INFO) for code, m, advice in _UNITS if code in kinds
     ]
@@ -285,7 +298,8 @@ _UNITS = (
     (
         "unit-repetition",
         "the interval of a whole step is over the clean repetitions of one process a side, those of lines are over its "
-        "profiled steps: they tell noise inside these two recordings, not differences between processes",
+        "profiled steps and hold how well the clean time is known: they tell noise inside these two recordings, not "
+        "differences between processes",
         "profile both sides with --processes 5 for intervals between processes",
     ),
     (
@@ -298,6 +312,11 @@ _UNITS = (
         "unit-mixed",
         "one side has several processes and the other one, so the lines have no interval",
         "profile both sides with --processes 5",
+    ),
+    (
+        "one-repetition",
+        "one side has a single clean repetition, so there is no interval",
+        "profile both sides with several repetitions, or with --processes 5",
     ),
     (
         "one-sample",
@@ -365,16 +384,18 @@ def _sentence(diff: PhaseDiff) -> str:
     if diff.a.wall_ns <= 0:
         return f"{what} of A takes no time, so there is no ratio."
     relative = change / diff.a.wall_ns
-    if abs(relative) < 0.0005:
-        return f"{what} takes the same time in both ({diff.a.wall_ns / 1e6:.3f} ms)."
     times = f"{diff.a.wall_ns / 1e6:.3f} → {diff.b.wall_ns / 1e6:.3f} ms, {change / 1e6:+.3f} ms"
     total, units = total_line(diff)
     here = "" if units == "processes" else " in these two recordings"
     if total.high_ns is not None:
         times += f" ± {(total.high_ns - total.difference_ns) / 1e6:.3f} over {units}"
+    doubts = "; ".join(diff.doubts)
+    worth = f" That is not to be relied on: {doubts}." if doubts else ""
+    if abs(relative) < 0.0005 and total.verdict in ("noise", "one sample"):
+        return f"{what} takes the same time in both{here} ({diff.a.wall_ns / 1e6:.3f} ms).{worth}"
     if total.verdict in ("noise", "inconclusive"):
         found = "differs by no more than noise" if total.verdict == "noise" else "shows no difference beyond its noise"
-        return f"{what} {found}{here} ({times}, {relative:+.1%}; 95 % interval)."
+        return f"{what} {found}{here} ({times}, {relative:+.1%}; 95 % interval).{worth}"
     word = "slower" if change > 0 else "faster"
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
     unsure = {line.key: f" ({line.verdict})" for line in lines if line.verdict in ("noise", "inconclusive")}
@@ -383,7 +404,6 @@ def _sentence(diff: PhaseDiff) -> str:
     parts += [("gaps", gaps), ("not accounted for", diff.residual_ns)]
     telling = sorted((p for p in parts if abs(p[1]) >= 0.05 * abs(change)), key=lambda p: -abs(p[1]))[:4]
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
-    doubts = "; ".join(diff.doubts)
     if diff.disturbed:
         return (
             f"{what} of B came out {abs(relative):.1%} {word} than A's{here} ({times}), which is not to be relied on: "

@@ -6,7 +6,7 @@ the logarithmic mean (Ang 2005, LMDI-I), which is exact. What kernels did side b
 lines sum to the difference; what medians do not add up to is the residual, and is printed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -66,14 +66,14 @@ def total_line(diff: PhaseDiff) -> tuple[LedgerLine, str]:
     )
     walls, unit = (diff.a.wall_samples_ns, diff.b.wall_samples_ns), "steps"
     repetitions = (diff.a.repetition_samples_ns, diff.b.repetition_samples_ns)
-    if diff.a.sample_unit == "process":
+    if diff.a.sample_unit == diff.b.sample_unit == "process":
         unit = "processes"
     elif all(samples is not None for samples in repetitions):
         walls, unit = repetitions, "repetitions"  # also a single one: how it scatters, the profiled steps do not tell
     if diff.a.sample_unit != diff.b.sample_unit or any(wall is None or len(wall) < 2 for wall in walls):
         return line, unit
-    samples = [np.asarray(wall, dtype=np.float64).reshape(-1, 1) for wall in walls]
-    (line,) = _with_intervals([line], list(samples), NOISE_SHARE * diff.a.wall_ns, diff.a.sample_unit)
+    errors = [_error(np.asarray(wall, dtype=np.float64).reshape(-1, 1), diff.a.sample_unit) for wall in walls]
+    (line,) = _with_intervals([line], errors, NOISE_SHARE * diff.a.wall_ns)
     return (without_effect(line) if diff.disturbed else line), unit
 
 
@@ -84,6 +84,7 @@ def without_effect(line: LedgerLine) -> LedgerLine:
 
 # ----------------------------------------------------------------------------------------------------------- details
 
+_Error = tuple[Array, int]  # a variance for each line of a ledger, and its degrees of freedom
 _Keys = tuple[Array, tuple[str, ...]]  # for each line of the alignment the code of its key; the keys
 
 
@@ -127,9 +128,10 @@ def _ledger(
         )
         for k in range(count)
     ]
-    samples: list[Array | None] = [None, None]
+    errors: list[_Error] = []
     if a.sample_unit == b.sample_unit:
-        samples = [_line_samples(side, rows, code, count) for side, rows in ((a, rows_a), (b, rows_b))]
+        known = [_line_errors(side, rows, code, count) for side, rows in ((a, rows_a), (b, rows_b))]
+        errors = [*known[0], *known[1]] if all(known) else []
     if a.overlap_ns or b.overlap_ns:
         lines.append(
             LedgerLine(
@@ -146,7 +148,7 @@ def _ledger(
                 gap_effect_ns=0.0,
             )
         )
-    lines = _with_intervals(lines, samples, NOISE_SHARE * a.wall_ns, a.sample_unit)
+    lines = _with_intervals(lines, errors, NOISE_SHARE * a.wall_ns)
     order = sorted(range(len(lines)), key=lambda k: -abs(lines[k].difference_ns))
     place = np.empty(len(lines), dtype=np.int32)
     place[order] = np.arange(len(lines))
@@ -157,10 +159,14 @@ def _sums(code: Array, values: Array, count: int) -> tuple[Array, Array]:
     return np.bincount(code, minlength=count), np.bincount(code, weights=values, minlength=count)
 
 
-def _line_samples(step: TypicalStep, rows: Array, code: Array, count: int) -> Array | None:
-    """Return each sample's time of each line, shape (samples, lines + 1); the last is what ran side by side."""
+def _line_errors(step: TypicalStep, rows: Array, code: Array, count: int) -> list[_Error]:
+    """Return what makes a side's lines uncertain: how its samples scatter, and how well the clean time is known.
+
+    The variances are of ``count`` lines and, last, of what ran side by side. Nothing where one sample or one clean
+    repetition tells no error.
+    """
     if step.samples_ns is None or step.gap_samples_ns is None or len(step.samples_ns) < 2:
-        return None
+        return []
     total = step.samples_ns + step.gap_samples_ns
     result = np.zeros((len(total), count + 1))
     own = rows >= 0
@@ -170,31 +176,38 @@ def _line_samples(step: TypicalStep, rows: Array, code: Array, count: int) -> Ar
         result[:, present] = np.add.reduceat(total[:, rows[own][order]], first, axis=1)
     if step.wall_samples_ns is not None:
         result[:, count] = step.wall_samples_ns - total.sum(axis=1)
-    return result
+    errors = [_error(result, step.sample_unit)]
+    if step.repetition_samples_ns is not None:
+        if step.scale_error_ns is None:
+            return []
+        moved = np.append(np.bincount(code[own], weights=step.scale_error_ns[rows[own]], minlength=count), 0.0)
+        moved[count] = step.scale_error_ns[-1]
+        errors.append((moved**2, len(step.repetition_samples_ns) - 1))
+    return errors
 
 
-def _with_intervals(
-    lines: list[LedgerLine], samples: list[Array | None], margin_ns: float, unit: str
-) -> list[LedgerLine]:
-    """Give each line Welch's 95 % interval over the samples of both sides, and say what it tells.
+def _error(samples: Array, unit: str) -> _Error:
+    """Return the variances of medians of steps or repetitions, of means of processes; shape (samples, lines)."""
+    n = len(samples)
+    return variance_of_median(samples) if unit == "step" else np.var(samples, axis=0, ddof=1) / n, n - 1
 
-    The unit is that of the samples: steps tell noise inside two recordings, processes that between runs. A line holds
-    medians of steps, means of processes, and has the error of these. It is an effect where it stays one among all lines
-    of the ledger (Holm 1979), noise where its interval holds 0 and nothing beyond the margin, else inconclusive.
+
+def _with_intervals(lines: list[LedgerLine], errors: Sequence[_Error], margin_ns: float) -> list[LedgerLine]:
+    """Give each line Welch's 95 % interval by the errors of both sides, if they are known, and say what it tells.
+
+    Steps and repetitions tell noise inside two recordings, processes that between runs. A line is an effect where it
+    stays one among all lines of the ledger (Holm 1979), noise where its interval holds 0 and nothing beyond the margin,
+    else inconclusive.
     """
-    a, b = samples
-    if a is None or b is None:
+    if not errors:
         return lines
     from scipy.special import stdtr, stdtrit
 
-    columns = slice(0, len(lines))
-    part_a, part_b = (
-        variance_of_median(s[:, columns]) if unit == "step" else np.var(s[:, columns], axis=0, ddof=1) / len(s)
-        for s in (a, b)
-    )
-    error = np.sqrt(part_a + part_b)
+    variances = np.stack([variance[: len(lines)] for variance, _ in errors])
+    free = np.array([freedom for _, freedom in errors])
+    error = np.sqrt(variances.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (part_a + part_b) ** 2 / (part_a**2 / (len(a) - 1) + part_b**2 / (len(b) - 1))
+        freedom = error**4 / (variances**2 / free[:, None]).sum(axis=0)
         difference = np.array([line.difference_ns for line in lines])
         chance = 2 * stdtr(freedom, -np.abs(difference) / error)
         half = stdtrit(freedom, (1 + CONFIDENCE) / 2) * error

@@ -29,6 +29,7 @@ class ProfiledPhase:
     busy_ns: float  # in which at least one kernel ran
     profiled_ns: float  # that one of them took
     clean_samples_ns: Array  # that they took in the clean pass: the median of each repetition that has any
+    clean_step_count: int  # of a repetition of the clean pass
     on_cpu: bool
 
     @property
@@ -41,7 +42,7 @@ class ProfiledPhase:
         """What puts the kernels' times to the clean pass: 1 on a GPU, where kernels keep their durations."""
         if not self.on_cpu:
             return 1.0
-        return None if self.clean_ns is None else self.clean_ns / self.profiled_ns
+        return self.clean_ns / self.profiled_ns if self.clean_ns and self.profiled_ns else None
 
 
 def clean_samples_ns(spans: Spans, phase: Phase, steps: Array) -> Array:
@@ -76,7 +77,8 @@ def profiled_phase(run: Run, phase: Phase) -> ProfiledPhase | None:
     group, place = alike_steps(rows_of, kernels.stream, kernels.name, took_ns)
     matrix = np.stack([rows_of[key][place[key]] for key in group])  # (steps, kernels)
     steps = np.unique(spans.step[np.isin(of_span, group)])
-    typical = kernels.select(matrix[len(group) // 2])  # shapes grow with the context: those of the middle one
+    in_order = np.argsort([key & 0xFFFFFFFF for key in group], kind="stable")
+    typical = kernels.select(matrix[in_order[len(group) // 2]])  # shapes grow with the context: those of the middle one
     return ProfiledPhase(
         kernels=replace(typical, duration_ns=np.rint(np.median(kernels.duration_ns[matrix], axis=0)).astype(np.int64)),
         step_count=len(spans),
@@ -85,8 +87,17 @@ def profiled_phase(run: Run, phase: Phase) -> ProfiledPhase | None:
         busy_ns=float(np.median([union_ns(kernels.start_ns[rows], kernels.end_ns[rows]) for rows in matrix])),
         profiled_ns=float(np.median([took_ns[key] for key in group])),
         clean_samples_ns=clean_samples_ns(run.spans, phase, steps),
+        clean_step_count=len(np.unique(run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True).step)),
         on_cpu=run.environment.device.kind != "cuda",
     )
+
+
+def steps_text(seen: ProfiledPhase) -> str:
+    """Name the steps by their numbers: "1 to 16", or "3 to 9 (5 of them)"."""
+    numbers = seen.steps
+    which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+    gapless = len(numbers) == numbers[-1] - numbers[0] + 1
+    return which if gapless else f"{which} ({len(numbers)} of them)"
 
 
 def profiled_phases(runs: Sequence[Run], phase: Phase) -> tuple[ProfiledPhase, ...]:

@@ -10,7 +10,7 @@ fits into the cache. So the kernels of a phase have floors that a fused step cou
 fits into the cache may together lie below the phase's, which reads all weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,11 @@ from tokprof.models.cost import (
     weight_bytes_per_token,
 )
 from tokprof.models.devices import Ceiling
+from tokprof.profiler.analysis.profiled import ProfiledPhase, busy_share, category_shares, profiled_phases
 from tokprof.profiler.record import (
     Array,
     Calibration,
+    GapOwner,
     KernelEvents,
     KernelLimit,
     Note,
@@ -37,6 +39,7 @@ from tokprof.profiler.record import (
     Probe,
     Run,
     StepKernels,
+    StepLimits,
 )
 
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
@@ -62,22 +65,8 @@ class Floor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GapOwner:
-    """A part of a phase's measured time beside its part of the floor; the rest is its part of the gap."""
-
-    name: str
-    time_ms: float
-    floor_ms: float
-
-    @property
-    def gap_ms(self) -> float:
-        """What it costs beyond its floor."""
-        return self.time_ms - self.floor_ms
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseRoofline:
-    """One phase beside its floor. ``owners`` sum to the measured time, and their floors to the floor."""
+    """The whole of a phase beside its floor; who owns the gap is told of the steps that were profiled."""
 
     phase: Phase
     bound: str
@@ -87,7 +76,6 @@ class PhaseRoofline:
     byte_count: int
     mfu: float | None  # model FLOPs utilisation: of the device's measured rate of products in the model's dtype
     mbu: float  # model bandwidth utilisation: weights and cache over the measured bandwidth
-    owners: tuple[GapOwner, ...]  # empty where no pass saw the kernels
 
     @property
     def gap_ms(self) -> float:
@@ -245,49 +233,56 @@ def _call_floor(operator: str, shape: str, ceiling: Ceiling) -> tuple[float, boo
     return max(computing, moving) * 1e9, computing > moving
 
 
-def phase_roofline(
-    runs: Sequence[Run],
-    phase: Phase,
-    ceiling: Ceiling,
-    *,
-    time_ms: float,
-    busy_share: float | None = None,
-    category_shares: Mapping[str, float] | None = None,
-    mean_sm_clock_mhz: float | None = None,
-) -> PhaseRoofline | None:
+def phase_roofline(run: Run, phase: Phase, ceiling: Ceiling, *, time_ms: float) -> PhaseRoofline | None:
     """Put a phase's measured time beside its floor.
 
-    In ``busy_share`` of it some kernel ran; ``category_shares`` are those that the kernels of each category take by
-    themselves, and what they leave of the busy share has an owner of its own.
     ``None`` where the run does not hold the sizes of its model: an unknown family, or an older tokprof.
     """
-    run = runs[0]
     steps = _steps(run, phase)
     if not steps:
         return None
-    dtype = run.model.dtype
-    floor = floor_of(steps, ceiling, dtype)
-    rate = ceiling.flops_per_s.get(dtype)
-    seconds = time_ms / 1e3
-    floor_ms = floor.floor_s * 1e3
-    owners: tuple[GapOwner, ...] = ()
-    shares = None if busy_share is None else _kernel_shares(category_shares or {}, busy_share)
-    if shares is not None and busy_share is not None:
-        clock_loss_ms = 0.0
-        if floor.bound == "compute" and ceiling.sm_clock_hz and mean_sm_clock_mhz:
-            clock_loss_ms = max(0.0, floor_ms * (ceiling.sm_clock_hz / (mean_sm_clock_mhz * 1e6) - 1.0))
-        floors = _floor_shares(steps, floor.bound, eager=run.model.attention == "eager")
-        owners = _owners(time_ms, busy_share, shares, {name: floor_ms * s for name, s in floors.items()}, clock_loss_ms)
+    floor, mfu, mbu = _beside_floor(run, steps, ceiling, time_ms)
     return PhaseRoofline(
         phase=phase,
         bound=floor.bound,
-        floor_ms=floor_ms,
+        floor_ms=floor.floor_s * 1e3,
         time_ms=time_ms,
         flop_count=floor.flop_count,
         byte_count=floor.byte_count,
-        mfu=floor.flop_count / seconds / rate if rate else None,
-        mbu=floor.byte_count / seconds / ceiling.bandwidth_bytes_per_s,
-        owners=owners,
+        mfu=mfu,
+        mbu=mbu,
+    )
+
+
+def step_limits(
+    runs: Sequence[Run], phase: Phase, ceiling: Ceiling, *, time_ms: float, mean_sm_clock_mhz: float | None = None
+) -> StepLimits | None:
+    """Put the typical step, of ``time_ms``, beside its floor: the mean of the floors of the steps it is typical of.
+
+    ``None`` where the run does not hold the sizes of its model, or no pass saw the kernels of steps with a clean time.
+    """
+    seen = profiled_phases(runs, phase)
+    steps = _steps(runs[0], phase, seen[0].steps) if seen else []
+    busy = busy_share(seen)[0]
+    shares = None if busy is None else _kernel_shares(seen, busy)
+    if not steps or busy is None or shares is None:
+        return None
+    floor, mfu, mbu = _beside_floor(runs[0], steps, ceiling, time_ms * len(steps))
+    floor_ms = floor.floor_s * 1e3 / len(steps)
+    clock_loss_ms = 0.0
+    if floor.bound == "compute" and ceiling.sm_clock_hz and mean_sm_clock_mhz:
+        clock_loss_ms = max(0.0, floor_ms * (ceiling.sm_clock_hz / (mean_sm_clock_mhz * 1e6) - 1.0))
+    floors = _floor_shares(steps, floor.bound, eager=runs[0].model.attention == "eager")
+    floors_ms = {name: floor_ms * share for name, share in floors.items()}
+    owners = _owners(time_ms, busy, shares, floors_ms, clock_loss_ms)
+    return StepLimits(
+        floor_ms=floor_ms,
+        time_ms=time_ms,
+        bound=floor.bound,
+        mfu=mfu,
+        mbu=mbu,
+        owners=tuple(sorted(owners, key=lambda owner: -owner.gap_ms)),
+        source=ceiling.source,
     )
 
 
@@ -337,13 +332,15 @@ def _size(probe: Probe) -> int:
     return probe.working_set_bytes or 0
 
 
-def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
-    """Return the cost of every step of the first clean repetition of a phase."""
+def _steps(run: Run, phase: Phase, numbers: Array | None = None) -> list[tuple[OperatorCost, ...]]:
+    """Return the cost of every step of the first clean repetition of a phase that has any, or of these alone."""
     if run.model.shape is None:
         return []
     sizes: dict[str, Any] = run.model.shape
     shape = ModelShape(**sizes)
     spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
+    if numbers is not None:
+        spans = spans.select(np.isin(spans.step, numbers))
     if not len(spans):
         return []
     first = spans.select(spans.repetition == spans.repetition[0])
@@ -360,10 +357,21 @@ def _steps(run: Run, phase: Phase) -> list[tuple[OperatorCost, ...]]:
     ]
 
 
-def _kernel_shares(category_shares: Mapping[str, float], busy_share: float) -> dict[str, float] | None:
+def _beside_floor(
+    run: Run, steps: Sequence[Sequence[OperatorCost]], ceiling: Ceiling, time_ms: float
+) -> tuple[Floor, float | None, float]:
+    """Return the floor of some steps, and what share of the device's rates they reached, MFU and MBU."""
+    floor = floor_of(steps, ceiling, run.model.dtype)
+    rate = ceiling.flops_per_s.get(run.model.dtype)
+    seconds = time_ms / 1e3
+    mfu = floor.flop_count / seconds / rate if rate else None
+    return floor, mfu, floor.byte_count / seconds / ceiling.bandwidth_bytes_per_s
+
+
+def _kernel_shares(seen: Sequence[ProfiledPhase], busy_share: float) -> dict[str, float] | None:
     """Return each owner's share of the time; of kernels side by side a part of it. ``None`` without any kernel."""
     shares = {_PRODUCTS: 0.0, _ATTENTION: 0.0, _OTHER: 0.0}
-    for category, share in category_shares.items():
+    for category, share in category_shares(seen).items():
         shares[_KERNEL_OWNERS.get(category, _OTHER)] += share
     total = sum(shares.values())
     if not total:

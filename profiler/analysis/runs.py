@@ -10,29 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokprof.profiler.analysis.profiled import (
-    MUCH,
-    ProfiledPhase,
-    busy_share,
-    category_shares,
-    profiled_phase,
-    profiled_phases,
-)
-from tokprof.profiler.analysis.roofline import ceiling_of, phase_roofline
-from tokprof.profiler.analysis.summary import sm_clock_mhz
+from tokprof.profiler.analysis.profiled import MUCH, ProfiledPhase, profiled_phase, steps_text
+from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.record import (
     Array,
-    Calibration,
     Mark,
     Note,
     NoteLevel,
     PassKind,
     Phase,
     Run,
-    StepLimits,
     Trace,
     TypicalStep,
-    codes_of,
 )
 from tokprof.profiler.trace.steps import Timeline, own_steps
 
@@ -49,21 +38,26 @@ class Recording:
 class _Cleaned:
     """A process's step at clean times, and what it was made from."""
 
+    run: Run
     step: TypicalStep
     seen: ProfiledPhase
     gap_scale: float
 
 
+RunsOf = dict[Phase | None, list[Run]]
+
+
 def at_clean_times(
     found: Sequence[tuple[TypicalStep, ...]], runs: Sequence[Run]
-) -> tuple[tuple[TypicalStep, ...], tuple[Note, ...]]:
+) -> tuple[tuple[TypicalStep, ...], RunsOf, tuple[Note, ...]]:
     """Put each process's typical steps to the time of its clean pass, and make one of those of a phase.
 
     Steps of several processes become the means of the processes' medians, which are its samples. Where processes ran
-    other sequences of kernels, those that agree most are taken, and a note says so.
+    other sequences of kernels, those that agree most are taken, which are returned, and a note says so.
     """
     notes: list[Note] = []
     steps = []
+    runs_of: RunsOf = {}
     for phase in dict.fromkeys(step.phase for own in found for step in own):
         cleaned: list[_Cleaned] = []
         for own, run in zip(found, runs, strict=True):
@@ -72,13 +66,19 @@ def at_clean_times(
             if step is None or seen is None or seen.clean_ns is None or seen.kernel_scale is None:
                 continue
             clean = clean_step(step, seen.clean_ns, seen.kernel_scale)
-            time_of = _time_of(run, step.title, seen)
+            time_of = _time_of(step.title, seen)
             gap_scale = _gap_scale(step, seen.clean_ns, seen.kernel_scale)
-            clean = replace(clean, time_of=time_of, repetition_samples_ns=seen.clean_samples_ns)
-            cleaned.append(_Cleaned(step=clean, seen=seen, gap_scale=gap_scale))
+            clean = replace(
+                clean,
+                time_of=time_of,
+                repetition_samples_ns=seen.clean_samples_ns,
+                scale_error_ns=_scale_error_ns(clean, seen, gap_scale),
+            )
+            cleaned.append(_Cleaned(run=run, step=clean, seen=seen, gap_scale=gap_scale))
         if cleaned:
             agreeing = _agreeing(cleaned, notes)
             steps.append(pooled([one.step for one in agreeing]))
+            runs_of[phase] = [one.run for one in agreeing]
             notes.append(_scaling(phase, agreeing))
         else:
             notes.append(
@@ -88,7 +88,7 @@ def at_clean_times(
                     "left out",
                 )
             )
-    return tuple(steps), tuple(notes)
+    return tuple(steps), runs_of, tuple(notes)
 
 
 def counted_steps(line: Timeline, trace: Trace, run: Run) -> Timeline:
@@ -106,21 +106,14 @@ def counted_steps(line: Timeline, trace: Trace, run: Run) -> Timeline:
     return replace(line, steps=replace(line.steps, step_of_row=step_of_row))
 
 
-def _time_of(run: Run, title: str, seen: ProfiledPhase) -> str:
+def _time_of(title: str, seen: ProfiledPhase) -> str:
     """Say which of the clean pass's steps a time is the median of."""
     count = len(seen.clean_samples_ns)
     repetitions = f"{count} clean repetition{'s' * (count > 1)}"
     if title == Phase.PREFILL:
         return f"median over {repetitions}"
-    numbers = seen.steps
-    which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
-    if len(numbers) < numbers[-1] - numbers[0] + 1:
-        which += f" ({len(numbers)} of them)"
-    clean = run.spans.of(pass_kind=PassKind.CLEAN, phase=Phase.DECODE, counted=True)
-    return (
-        f"median over {title} steps {which} of {repetitions}, those that the profiled pass has of "
-        f"{len(np.unique(clean.step))} steps"
-    )
+    which, total = steps_text(seen), seen.clean_step_count
+    return f"median over {title} steps {which} of {repetitions}, those that the profiled pass has of {total} steps"
 
 
 def marked_repetitions(run: Run, phase: Phase) -> tuple[int, int]:
@@ -166,40 +159,20 @@ def _gap_scale(step: TypicalStep, wall_ns: float, kernel_scale: float) -> float:
     return min(filling, MUCH * kernel_scale)
 
 
-def step_limits(runs: Sequence[Run], phase: Phase, wall_ns: float, calibration: Calibration) -> StepLimits | None:
-    """Put a step of ``wall_ns`` beside its floor: the mean of the floors of the steps that it is typical of.
+def _scale_error_ns(clean: TypicalStep, seen: ProfiledPhase, gap_scale: float) -> Array | None:
+    """Return what one standard error of the clean time moves each kernel by; ``None`` where one repetition tells none.
 
-    ``None`` where the run does not hold the sizes of its model, or has no clean time of the profiled steps.
+    On a CPU all of the step is scaled to that time, on a GPU the gaps alone, as far as they are.
     """
-    run, table = runs[0], runs[0].spans
-    seen = profiled_phases(runs, phase)
-    if not seen:
+    if len(seen.clean_samples_ns) < 2:
         return None
-    clean = (table.pass_kind == codes_of(PassKind.CLEAN)) & (table.phase == codes_of(phase))
-    alike = replace(run, spans=table.select(~clean | np.isin(table.step, seen[0].steps)))
-    steps = alike.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
-    count = int((steps.repetition == steps.repetition[:1]).sum())  # of one repetition: what a roofline is of
-    line = phase_roofline(
-        [alike, *runs[1:]],
-        phase,
-        ceiling_of(calibration),
-        time_ms=count * wall_ns / 1e6,
-        busy_share=busy_share(seen)[0],
-        category_shares=category_shares(seen),
-        mean_sm_clock_mhz=sm_clock_mhz(runs, phase),
-    )
-    if line is None:
-        return None
-    owners = sorted(((owner.name, owner.gap_ms / count) for owner in line.owners), key=lambda part: -part[1])
-    return StepLimits(
-        floor_ms=line.floor_ms / count,
-        time_ms=wall_ns / 1e6,
-        bound=line.bound,
-        mfu=line.mfu,
-        mbu=line.mbu,
-        owners=tuple(owners),
-        source=ceiling_of(calibration).source,
-    )
+    kernels = clean.kernels
+    if seen.on_cpu:
+        moved, whole = np.append(kernels.duration_ns + kernels.gap_ns, -clean.overlap_ns), clean.wall_ns
+    else:
+        fill = gap_scale < MUCH
+        moved, whole = np.append(kernels.gap_ns * fill, 0.0), float(kernels.gap_ns.sum())
+    return moved / max(whole, 1.0) * float(np.sqrt(variance_of_median(seen.clean_samples_ns)))
 
 
 def sequence_of(step: TypicalStep) -> tuple[object, ...]:
@@ -255,6 +228,7 @@ def pooled(steps: Sequence[TypicalStep]) -> TypicalStep:
         gap_samples_ns=gaps,
         wall_samples_ns=walls,
         repetition_samples_ns=None,
+        scale_error_ns=None,
         sample_unit="process",
         time_of=time_of,
     )

@@ -673,6 +673,10 @@ def _clean_step(
         wall_ns = float(np.median(np.concatenate(steps)))
     if not wall_ns > 0:
         return None
+    of = f"{len(chosen)} clean sample{'s' * (len(chosen) > 1)} of one item"
+    if phase is Phase.DECODE:
+        of = f"the first {int(counts.max())} steps of {of}"
     context = float(np.mean(samples.prompt_token_count[chosen] + (counts + 1) / 2))
     busy = BusyStep(busy_s=step.busy_ns / 1e9, context=context)
-    return clean_step(step, wall_ns, wall_ns / step.wall_ns if _on_cpu(study) and step.wall_ns > 0 else 1.0), busy
+    scale = wall_ns / step.wall_ns if _on_cpu(study) and step.wall_ns > 0 else 1.0
+    return replace(clean_step(step, wall_ns, scale), time_of=f"median over {of}"), busy

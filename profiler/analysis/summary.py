@@ -18,6 +18,7 @@ from tokprof.profiler.analysis.profiled import (
     category_shares,
     profiled_phases,
     same_steps_ns,
+    steps_text,
 )
 from tokprof.profiler.analysis.roofline import (
     PhaseRoofline,
@@ -26,6 +27,7 @@ from tokprof.profiler.analysis.roofline import (
     kernel_floors,
     kernel_limit,
     phase_roofline,
+    step_limits,
 )
 from tokprof.profiler.errors import InputError
 from tokprof.profiler.record import (
@@ -43,6 +45,7 @@ from tokprof.profiler.record import (
     PowerSamples,
     Run,
     Spans,
+    StepLimits,
     Stop,
 )
 
@@ -108,7 +111,9 @@ class PhaseSummary:
     gap_share: float | None
     share_basis: str  # the time the two shares refer to
     kernels: tuple[KernelShare, ...] = ()
+    profiled_steps: str = ""  # which decode steps the kernels and shares are of: "1 to 16 of 499"; nothing where all
     roofline: PhaseRoofline | None = None  # where the device was calibrated
+    step_limits: StepLimits | None = None  # of the typical step: who owns its gap
     start_sm_clock_mhz: float | None = None  # as the device itself counted it right before and after the phase; medians
     end_sm_clock_mhz: float | None = None
 
@@ -214,15 +219,8 @@ def _beside_ceilings(
         replace(
             phase,
             kernels=heaviest_kernels(profiled[phase.phase], ceiling=ceiling),
-            roofline=phase_roofline(
-                runs,
-                phase.phase,
-                ceiling,
-                time_ms=phase.time_ms.value,
-                busy_share=phase.kernel_busy_share,
-                category_shares=category_shares(profiled[phase.phase]),
-                mean_sm_clock_mhz=sm_clock_mhz(runs, phase.phase),
-            ),
+            roofline=phase_roofline(runs[0], phase.phase, ceiling, time_ms=phase.time_ms.value),
+            step_limits=_step_limits(runs, phase.phase, ceiling, profiled[phase.phase]),
         )
         for phase in phases
     )
@@ -238,6 +236,16 @@ def _beside_ceilings(
         words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
         notes.append(Note(code="no-floor", message=words, level=NoteLevel.INFO))
     return placed, ceiling.source, notes
+
+
+def _step_limits(
+    runs: Sequence[Run], phase: Phase, ceiling: Ceiling, profiled: Sequence[ProfiledPhase]
+) -> StepLimits | None:
+    clean_ns = [one.clean_ns for one in profiled if one.clean_ns]
+    if not clean_ns:
+        return None
+    time_ms, clock_mhz = float(np.mean(clean_ns)) / 1e6, sm_clock_mhz(runs, phase)
+    return step_limits(runs, phase, ceiling, time_ms=time_ms, mean_sm_clock_mhz=clock_mhz)
 
 
 def device_line(run: Run) -> str:
@@ -292,9 +300,16 @@ def summarize_phase(runs: Sequence[Run], phase: Phase) -> PhaseSummary:
         gap_share=None if busy is None else 1.0 - busy,
         share_basis=basis,
         kernels=heaviest_kernels(profiled),
+        profiled_steps=_profiled_steps(profiled) if decode else "",
         start_sm_clock_mhz=start_mhz,
         end_sm_clock_mhz=end_mhz,
     )
+
+
+def _profiled_steps(profiled: Sequence[ProfiledPhase]) -> str:
+    """Say which decode steps the profiled pass has, where it has not all of them."""
+    partly = (one for one in profiled if len(one.steps) < one.clean_step_count)
+    return next((f"{steps_text(one)} of {one.clean_step_count}" for one in partly), "")
 
 
 def phase_times_ms(spans: Spans, phase: Phase) -> Array:
@@ -309,15 +324,17 @@ def heaviest_kernels(
 ) -> tuple[KernelShare, ...]:
     """Return the kernels that take the most time of a phase's typical step, beside their floors by ``ceiling``.
 
-    Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back. What
-    of their floors they reach is told of the times as measured. Of several processes they are means.
+    Their times are at the speed of the clean pass: on a CPU the profiler stretches them, and they are scaled back, as
+    are the shares. What of their floors they reach is told of the times as measured. Of several processes they are
+    means.
     """
+    scales = [one.kernel_scale for one in profiled]
+    known = None not in scales  # else a process has no clean time of its profiled steps, and shares are as profiled
     time_ns: Counter[str] = Counter()
     launches: Counter[str] = Counter()
-    clean_us: dict[str, list[float | None]] = {}
     limits: dict[str, Array] = {}
     category: dict[str, str] = {}
-    for one in profiled:
+    for one, scale in zip(profiled, scales, strict=True):
         kernels = one.kernels
         sums = np.bincount(kernels.name, weights=kernels.duration_ns, minlength=len(kernels.names))
         counts = np.bincount(kernels.name, minlength=len(kernels.names))
@@ -325,10 +342,8 @@ def heaviest_kernels(
         of_names = None if floors is None else floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
         for code in np.flatnonzero(counts):
             name = kernels.names[code]
-            time_ns[name] += int(sums[code])
+            time_ns[name] += float(sums[code]) * (scale or 1.0 if known else 1.0)
             launches[name] += int(counts[code])
-            scale = one.kernel_scale
-            clean_us.setdefault(name, []).append(None if scale is None else scale * float(sums[code]) / 1e3)
             if of_names is not None:
                 limits[name] = limits.get(name, 0.0) + of_names[:, code]
         category.update(_categories(kernels))
@@ -341,7 +356,7 @@ def heaviest_kernels(
             category=category.get(name, ""),
             share=value / total,
             count_per_span=launches[name] / len(profiled),
-            time_us_per_span=None if None in clean_us[name] else sum(t or 0.0 for t in clean_us[name]) / len(profiled),
+            time_us_per_span=value / len(profiled) / 1e3 if known else None,
             limit=kernel_limit(limits[name], len(profiled)) if name in limits else None,
         )
         for name, value in time_ns.most_common(count)

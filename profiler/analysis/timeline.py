@@ -169,7 +169,7 @@ def analyze(
     own = line if run is None else counted_steps(line, trace, run)
     steps, notes = typical_steps(trace, line=own), (*trace.notes, *_missing_work(trace, line))
     if run is not None:
-        steps, said = at_clean_times([steps], [run])
+        steps, _, said = at_clean_times([steps], [run])
         notes = (*notes, *said)
     totals = tuple(_step_total(step, top, ceiling) for step in steps)
     quick = [f"{one.name} in {step.title}" for step in totals for one in step.lines if one.limit and one.limit.undercut]

@@ -10,7 +10,7 @@ from tokprof.profiler.errors import InputError, TokprofError, visible
 
 if TYPE_CHECKING:
     from tokprof.profiler.analysis.runs import Recording
-    from tokprof.profiler.record import Note, TimelineDiff
+    from tokprof.profiler.record import Note, PhaseDiff, TimelineDiff
     from tokprof.profiler.trace.steps import Timeline
 
 Categories = Annotated[Path | None, typer.Option(help="TOML file of your own rule tables, tried before tokprof's.")]
@@ -257,6 +257,7 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
                 "matched": int(((p.a_row >= 0) & (p.b_row >= 0)).sum()),
                 "a_kernel_count": len(p.a.kernels),
                 "b_kernel_count": len(p.b.kernels),
+                "whole_step": _whole_step(p),
                 "residual_ns": p.residual_ns,
                 "doubts": p.doubts,
                 "disturbed": p.disturbed,
@@ -269,6 +270,19 @@ def _as_data(diff: "TimelineDiff") -> dict[str, object]:
             for p in diff.phases
         ],
         "notes": msgspec.to_builtins(diff.notes),
+    }
+
+
+def _whole_step(diff: "PhaseDiff") -> dict[str, object]:
+    from tokprof.profiler.analysis.ledger import total_line
+
+    line, unit = total_line(diff)
+    return {
+        "difference_ns": line.difference_ns,
+        "low_ns": line.low_ns,
+        "high_ns": line.high_ns,
+        "verdict": line.verdict,
+        "interval_over": None if line.low_ns is None else unit,
     }
 
 

@@ -159,7 +159,7 @@ def _limits_data(limits: StepLimits | None) -> dict[str, Any] | None:
         "bound": limits.bound,
         "mfu": limits.mfu,
         "mbu": limits.mbu,
-        "owners": [[name, _micro(1e6 * value)] for name, value in limits.owners],
+        "owners": [[owner.name, _micro(1e6 * owner.gap_ms)] for owner in limits.owners],
         "source": limits.source,
     }
 

@@ -40,7 +40,6 @@ SLOWER, FASTER, TOTAL = "#D55E00", "#009E73", "#5F6368"
 PARTS = {"verbosity": "#0072B2", "fertility": "#D55E00", "steps": "#CC79A7", "step_cost": "#009E73"}
 WORDS = {"step_cost": "cost per step", "steps": "steps per token"}
 WIDTH = 860
-LEDGER_LINES = 8
 
 
 def write_study_page(report: StudyReport, path: Path) -> None:
@@ -162,7 +161,7 @@ def _claims(report: StudyReport) -> str:
 def _ledger(phase: PhaseDiff) -> str:
     lines = dict(phase.ledgers)["category"]
     rows: list[tuple[str, ...]] = []
-    for line in lines[:LEDGER_LINES]:
+    for line in lines:  # of categories there are few
         sides = (line.a_ns + line.a_gap_ns, line.b_ns + line.b_gap_ns)
         effects = (
             line.difference_ns,
@@ -171,12 +170,18 @@ def _ledger(phase: PhaseDiff) -> str:
             line.kernel_set_effect_ns,
             line.gap_effect_ns,
         )
-        rows.append((line.key, *(f"{x / 1e6:.3f}" for x in sides), *(f"{x / 1e6:+.3f}" for x in effects)))
+        half = "" if line.high_ns is None else f"±{(line.high_ns - line.difference_ns) / 1e6:.3f}"
+        figures = (*(f"{x / 1e6:.3f}" for x in sides), *(f"{x / 1e6:+.3f}" for x in effects))
+        rows.append((line.key, *figures, half, line.finding))
     total = sum(line.difference_ns for line in lines) / 1e6
     walls = (f"{phase.a.wall_ns / 1e6:.3f}", f"{phase.b.wall_ns / 1e6:.3f}")
-    rows.append(("sum", *walls, f"{total:+.3f}", "", "", "", ""))
-    rows.append(("residual", "", "", f"{phase.residual_ns / 1e6:+.3f}", "", "", "", ""))
-    return _html_table(("category", "base ms", "arm ms", "change", "count", "duration", "only in one", "gaps"), rows)
+    known = any(line.high_ns is not None for line in lines)
+    blank = [""] * 6
+    rows.append(("sum", *walls, f"{total:+.3f}", *blank))
+    rows.append(("residual", "", "", f"{phase.residual_ns / 1e6:+.3f}", *blank))
+    heads = ("category", "base ms", "arm ms", "change", "count", "duration", "only in one", "gaps", "95 %", "finding")
+    shown = len(heads) if known else len(heads) - 2
+    return _html_table(heads[:shown], [row[:shown] for row in rows])
 
 
 def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from tokprof.profiler.record import KernelLimit, Note, NoteLevel, Phase
 ABSENT = "not measured"
 NO_FLOOR = "–"
 WHOLE = 0.9995  # of a group's time: of kernels with a floor, when that of all is known
-USABLE = 1.0  # an interval wider than its value tells nothing
+LOPSIDED = 0.1  # of half an interval: with less, it is written with one half-width
 ON_A_GPU = ("host issue time", "mean SM clock, by NVML", "SM clock, by the device", "  after it, beside NVML's")
 
 
@@ -76,12 +76,15 @@ def estimate(value: Estimate | None, unit: str = "") -> str:
     """Write an estimate with its interval over processes, where there is one."""
     if value is None:
         return ABSENT
-    if value.low is None or value.high is None:
-        return quantity(value.value, unit)
-    half = (value.high - value.low) / 2
-    if half > USABLE * abs(value.value):
-        return f"{quantity(value.value, unit)} (too few processes to tell)"
-    return f"{quantity(value.value, unit)} ±{quantity(half)}"
+    figure = quantity(value.value, unit)
+    if value.process_count == 1:
+        return figure
+    if value.low is None or value.high is None or value.low <= 0:  # as wide as the value itself
+        return f"{figure} (too few processes to tell)"
+    below, above = value.value - value.low, value.high - value.value
+    if abs(above - below) > LOPSIDED * (above + below) / 2:  # that of a rate: it is one over that of a time
+        return f"{figure} [{quantity(value.low)}, {quantity(value.high)}]"
+    return f"{figure} ±{quantity((below + above) / 2)}"
 
 
 def _work_line(summary: Summary) -> str:
@@ -117,6 +120,7 @@ def _phase_table(summary: Summary) -> Table:
         ("  after it, beside NVML's", [_clock_difference(p) for p in summary.phases]),
         ("kernels busy", [_share(p.kernel_busy_share) for p in summary.phases]),
         ("gaps", [_share(p.gap_share) for p in summary.phases]),
+        *_of_steps(summary),
     ]
     for name, cells in rows:
         if name in ON_A_GPU and all(cell in (ABSENT, "") for cell in cells):
@@ -139,14 +143,22 @@ def _roofline_table(summary: Summary) -> Table:
         ("MFU", [_share(None if r is None else r.mfu) for r in lines]),
         ("MBU", [_share(None if r is None else r.mbu) for r in lines]),
     ]
-    names = dict.fromkeys(owner.name for r in lines if r is not None for owner in r.owners)
-    for name in names:
-        owned = [next((o for o in r.owners if o.name == name), None) if r is not None else None for r in lines]
-        rows.append((f"  gap: {name}", ["" if o is None else quantity(o.gap_ms, "ms") for o in owned]))
+    owners = [{} if p.step_limits is None else {o.name: o for o in p.step_limits.owners} for p in summary.phases]
+    rows += [
+        (f"  gap of a step: {name}", [quantity(own[name].gap_ms, "ms") if name in own else "" for own in owners])
+        for name in dict.fromkeys(name for own in owners for name in own)
+    ]
+    rows += _of_steps(summary) if any(owners) else []
     for name, cells in rows:
         style = "dim" if name.startswith(" ") else ""
         table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
     return table
+
+
+def _of_steps(summary: Summary) -> list[tuple[str, list[str]]]:
+    """Return the row that says which steps figures of the profiled pass are of, where it has not all of them."""
+    cells = [phase.profiled_steps for phase in summary.phases]
+    return [("  of decode steps", cells)] if any(cells) else []
 
 
 FLOORS_BY = "floors: what the launching operators multiply and move, by what was {}; shares of the time when profiled"
@@ -168,7 +180,7 @@ def at_least(limit: KernelLimit) -> str:
 
 
 def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:
-    title = f"heaviest in {phase.phase}"
+    title = f"heaviest in {phase.phase}" + f" steps {phase.profiled_steps}" * bool(phase.profiled_steps)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
     table.add_column("category", no_wrap=True)

@@ -237,8 +237,10 @@ def _sum_line(step: StepTotal, kind: str) -> str:
         parts.append(f"- side by side {duration(step.overlap_ms)}")
     if abs(step.residual_ms) > 1e-6 * step.wall_ms:
         sign = "+" if step.residual_ms > 0 else "-"
-        left = duration(abs(step.residual_ms))
-        parts.append(f"{sign} residual {left}, which medians of single {kind} and gaps leave over")
+        why = f"which medians of single {kind} and gaps leave over"
+        if step.time_of:  # put to the clean pass, whose time need not have been in what the profiled one saw
+            why = f"which was in no gap of the profiled pass, or which medians of single {kind} and gaps leave over"
+        parts.append(f"{sign} residual {duration(abs(step.residual_ms))}, {why}")
     busy = f"; busy {step.busy_ms / step.wall_ms:.1%}" if step.wall_ms else ""
     return f"{' '.join(parts)} = {duration(step.wall_ms)}{busy}"
 
@@ -404,7 +406,7 @@ def _print_limits(diff: PhaseDiff, console: Console) -> None:
             ("" if of.mfu is None else f"MFU {of.mfu:.1%}, ") + f"MBU {of.mbu:.1%}",
             f"gap {duration(of.gap_ms)}",
         ]
-        owned = ", ".join(f"{name} {duration(value)}" for name, value in of.owners)
+        owned = ", ".join(f"{owner.name} {duration(owner.gap_ms)}" for owner in of.owners)
         table.add_row(f"  {letter}'s floor", Text("; ".join(parts) + (f": {owned}" if owned else "")))
     console.print(table)
     sources = dict.fromkeys(of.source for _, of in sides)

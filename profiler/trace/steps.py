@@ -1,6 +1,6 @@
 """Steps of a timeline: which device work belongs to which prefill or decode step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -302,7 +302,7 @@ def _typical(
         name=work.name[sample],
         category=line.category[sample],
         operator=operator,
-        **_calls(trace.host, line.operator[matrix[len(group) // 2]]),  # shapes grow with the context: the middle one's
+        **_calls(trace.host, line.operator[matrix[_middle(trace, line, group)]]),
         frame=frame,
         layer=layers(work.name[sample], ~small),
         stream=work.stream[sample],
@@ -353,6 +353,14 @@ def alike_steps(
     return max(
         groups.values(), key=lambda g: (len(g), -abs(float(np.median([wall_ns[n] for n in g])) - middle))
     ), places
+
+
+def _middle(trace: Trace, line: Timeline, group: Sequence[int]) -> int:
+    """Return the place of the step with the middle context, with which shapes grow; a repetition begins it anew."""
+    own = own_steps(trace)
+    numbers = dict(zip(own.start_ns.tolist(), own.step.tolist(), strict=True))
+    in_order = sorted(range(len(group)), key=lambda place: numbers.get(int(line.steps.start_ns[group[place]]), 0))
+    return in_order[len(group) // 2]
 
 
 def _begin(line: Timeline, number: int, rows_of: dict[int, Array]) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from tokprof.profiler.analysis.roofline import (
     kernel_floors,
     kernel_limit,
     phase_roofline,
+    step_limits,
 )
 from tokprof.profiler.analysis.summary import summarize
 from tokprof.profiler.record import (
@@ -189,11 +190,14 @@ def test_owners_sum_to_the_time_and_to_the_floor():
             line = phase.roofline
             assert line.floor_ms > 0
             assert line.gap_ms == pytest.approx(phase.time_ms.value - line.floor_ms)
-            assert sum(o.time_ms for o in line.owners) == pytest.approx(phase.time_ms.value)
-            assert sum(o.floor_ms for o in line.owners) == pytest.approx(line.floor_ms)
-            by_name = {o.name: o for o in line.owners}
-            assert by_name["matrix products"].time_ms == pytest.approx(phase.time_ms.value / 2)
-            assert by_name["gaps between kernels"].time_ms == pytest.approx(phase.time_ms.value / 4)
+            step, count = phase.step_limits, 2 if phase.phase is Phase.DECODE else 1
+            assert step.floor_ms == pytest.approx(line.floor_ms / count)
+            assert step.time_ms == pytest.approx(line.time_ms / count)
+            assert sum(o.time_ms for o in step.owners) == pytest.approx(step.time_ms)
+            assert sum(o.floor_ms for o in step.owners) == pytest.approx(step.floor_ms)
+            by_name = {o.name: o for o in step.owners}
+            assert by_name["matrix products"].time_ms == pytest.approx(step.time_ms / 2)
+            assert by_name["gaps between kernels"].time_ms == pytest.approx(step.time_ms / 4)
             assert (by_name["attention"].floor_ms == 0) == (attention == "eager")
     assert summary.ceiling.startswith("measured")
 
@@ -203,7 +207,7 @@ def test_an_owner_of_whom_no_kernel_was_seen_says_so():
     products = replace(run.kernels, name=[0] * 6, category=[0] * 6)
     summary = summarize([replace(run, kernels=products)], fingerprint="f", calibration=calibrated())
     for phase in summary.phases:
-        owners = {owner.name: owner for owner in phase.roofline.owners}
+        owners = {owner.name: owner for owner in phase.step_limits.owners}
         assert "attention" not in owners
         unseen = owners["attention (no kernel seen)"]
         assert unseen.time_ms == 0
@@ -213,25 +217,23 @@ def test_an_owner_of_whom_no_kernel_was_seen_says_so():
 
 def test_utilisations_are_the_floor_s_parts_over_the_time():
     run = run_of()
-    line = phase_roofline([run], Phase.DECODE, ceiling_of(calibrated()), time_ms=2.0)
+    line = phase_roofline(run, Phase.DECODE, ceiling_of(calibrated()), time_ms=2.0)
     shape = shape_of(entry("tiny-llama").config)
     steps = [step_cost(shape, batch_size=1, token_count=1, context_token_count=c, dtype="float32") for c in (8, 9)]
     assert line.flop_count == sum(o.flop_count for step in steps for o in step)
     assert line.mfu == pytest.approx(line.flop_count / 2e-3 / 100e9)
     assert line.mbu == pytest.approx(line.byte_count / 2e-3 / 10e9)
-    assert line.owners == ()
 
 
 def test_a_lower_clock_owns_its_part_of_a_gap_that_computing_binds():
     slow = ceiling_of(calibrated(probe("SM clock", 2e9, unit="Hz")))
     slow = replace(slow, flops_per_s={"float32": 1e9}, sm_clock_hz=2e9)
-    common = {"time_ms": 20.0, "busy_share": 0.75, "category_shares": {"gemm": 0.5, "attention": 0.25}}
-    line = phase_roofline([run_of()], Phase.PREFILL, slow, mean_sm_clock_mhz=1600.0, **common)
+    line = step_limits([run_of()], Phase.PREFILL, slow, time_ms=20.0, mean_sm_clock_mhz=1600.0)
     assert line.bound == "compute"
     lost = next(o for o in line.owners if o.name == "lower clock")
     assert lost.gap_ms == pytest.approx(line.floor_ms * 0.25)
     assert sum(o.time_ms for o in line.owners) == pytest.approx(20.0)
-    full = phase_roofline([run_of()], Phase.PREFILL, slow, mean_sm_clock_mhz=2000.0, **common)
+    full = step_limits([run_of()], Phase.PREFILL, slow, time_ms=20.0, mean_sm_clock_mhz=2000.0)
     assert all(o.name != "lower clock" for o in full.owners)
 
 
@@ -262,7 +264,7 @@ def test_a_time_below_its_floor_is_told():
 
 def test_without_a_kernel_pass_nobody_owns_the_gap():
     summary = summarize([run_of(kernels=False)], fingerprint="f", calibration=calibrated())
-    assert all(phase.roofline.owners == () for phase in summary.phases)
+    assert all(phase.roofline is not None and phase.step_limits is None for phase in summary.phases)
 
 
 def test_the_terminal_shows_the_floor_and_who_owns_the_gap_in_eighty_columns():
@@ -270,7 +272,14 @@ def test_the_terminal_shows_the_floor_and_who_owns_the_gap_in_eighty_columns():
     print_summary(summarize([run_of()], fingerprint="f", calibration=calibrated()), console)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    for words in ("beside the limits", "floor", "MFU", "MBU", "gap: matrix products", "gap: gaps between kernels"):
+    for words in (
+        "beside the limits",
+        "floor",
+        "MFU",
+        "MBU",
+        "gap of a step: matrix products",
+        "gap of a step: gaps between kernels",
+    ):
         assert any(words in line for line in lines), words
     console = Console(file=io.StringIO(), width=80)
     print_summary(summarize([run_of()], fingerprint="f"), console)

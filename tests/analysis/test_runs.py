@@ -257,13 +257,57 @@ def test_how_well_a_whole_difference_is_known_the_clean_repetitions_tell(tmp_pat
     assert "over repetitions" in told
     a_us, b_us = [80.0, 82.0, 81.0], [90.0, 92.0, 91.0]
     assert "recordings" not in headline(compare(*sides(tmp_path, a_us, b_us)))
+    several, one = sides(tmp_path, a_us, [90.0])
+    for both in ((several, one), (one, several)):
+        assert "in these two recordings" in headline(compare(*both))
+
+
+def test_no_difference_is_claimed_only_where_noise_leaves_room_for_none(tmp_path):
+    (a,), (b,) = sides(tmp_path, [80.0], [80.0])
+    assert "The decode step takes the same time in both in these two recordings (0.080 ms)." in headline(
+        compare([a], [b])
+    )
+    told = headline(compare(scattered(a, 30.0), scattered(b, 30.0)))
+    assert "same time" not in told
+    assert "shows no difference beyond its noise" in told
+    disturbed = [replace(b, run=marked(b.run, 1.0))]
+    assert headline(compare([a], disturbed)).endswith(
+        "That is not to be relied on: all 3 repetitions of B ran on a disturbed machine."
+    )
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_lines_are_known_no_better_than_the_clean_time_that_they_are_put_to(tmp_path, device):
+    """The same trace on both sides: whatever differs is the clean repetitions' scatter."""
+    trace = trace_of(tmp_path, jitter=0.2)
+    called = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        both = []
+        for _ in "ab":
+            recording = recording_of(trace, 90.0, device=device)
+            spans = recording.run.spans
+            clean = spans.pass_kind == list(PassKind).index(PassKind.CLEAN)
+            parts = [spans.select(~clean)]
+            for repetition in range(8):
+                one = spans.select(clean & (spans.repetition == 0))
+                took = (one.duration_ns * np.exp(0.05 * random.standard_normal())).astype(np.int64)
+                parts.append(replace(one, repetition=np.full(len(one), repetition), host_end_ns=one.start_ns + took))
+            run = replace(recording.run, spans=Spans.concatenate(parts))
+            both.append([Recording(trace=trace, run=run)])
+        lines = dict(compare(*both).phases[0].ledgers)["category"]
+        called += any(line.verdict == "effect" for line in lines)
+    assert called <= 3  # were the profiled steps' scatter all, nearly every one would be
 
 
 def test_one_clean_repetition_tells_no_interval(tmp_path):
     (a,), (b,) = sides(tmp_path, [80.0], [92.0])
     for alone in (scattered(a, 0.0, 1), scattered(b, 0.0, 1)):
-        told = headline(compare(alone, [b]))
-        assert "±" not in told
+        diff = compare(alone, [b])
+        assert "±" not in headline(diff)
+        assert {line.verdict for _, lines in diff.phases[0].ledgers for line in lines} == {"one sample"}
+        assert "one-repetition" in codes(diff)
+        assert "unit-repetition" not in codes(diff)
     (quiet,) = scattered(a, 0.0, 1)
     (busy,) = scattered(b, 0.0, 1)
     told = headline(compare([quiet], [replace(busy, run=marked(busy.run, 1.0))]))
@@ -345,6 +389,19 @@ def test_a_process_with_other_kernels_is_left_out_and_said(tmp_path):
     assert len(diff.phases[0].a.samples_ns) == 3
     assert diff.phases[0].a.time_of.startswith("mean over 3 processes")
     assert any(note.message.startswith("A: decode: 0.081 ms in the clean pass") for note in diff.notes)
+
+
+def test_what_is_left_out_of_the_step_is_left_out_of_its_floor_and_doubts(tmp_path):
+    def recording(trace, profiled_us):
+        run = replace(known_run(400.0, profiled_us=profiled_us), kernels=kernel_events(trace))
+        return Recording(trace=trace, run=run)
+
+    trace = trace_of(tmp_path, jitter=0.2)
+    alike = [recording(trace, 100.0) for _ in range(2)]
+    other = recording(trace_of(tmp_path, kernels=(("gemm_kernel", 290.0, 10.0), ("a_kernel", 10.0, 30.0))), 5000.0)
+    found = [compare(side, alike, calibrations=(calibration_of(),) * 2).phases[0] for side in (alike, [*alike, other])]
+    assert found[1].a_limits == found[0].a_limits
+    assert found[1].doubts == found[0].doubts
 
 
 def test_a_run_against_a_trace_is_compared_as_traced(tmp_path):
@@ -452,6 +509,10 @@ def against_floors(tmp_path, a, b, calibrations):
     return diff, diff.phases[0].a_limits, diff.phases[0].b_limits
 
 
+def gaps_of(limits):
+    return {owner.name: owner.gap_ms for owner in limits.owners}
+
+
 def test_a_step_stands_beside_the_floor_of_the_very_steps_it_is_typical_of(tmp_path):
     calibration = calibration_of()
     diff, a, b = against_floors(tmp_path, known_run(80.0), known_run(90.0), (calibration, calibration))
@@ -464,9 +525,10 @@ def test_a_step_stands_beside_the_floor_of_the_very_steps_it_is_typical_of(tmp_p
     assert a.bound == "memory"
     assert a.source == "measured on this device on 2030-01-02"
     for limits in (a, b):
-        assert sum(gap for _, gap in limits.owners) == pytest.approx(limits.gap_ms)
-        assert [gap for _, gap in limits.owners] == sorted((gap for _, gap in limits.owners), reverse=True)
-    assert dict(b.owners)["gaps between kernels"] == pytest.approx(0.030)  # 60 of 90 us are kernels'
+        gaps = list(gaps_of(limits).values())
+        assert sum(gaps) == pytest.approx(limits.gap_ms)
+        assert gaps == sorted(gaps, reverse=True)
+    assert gaps_of(b)["gaps between kernels"] == pytest.approx(0.030)  # 60 of 90 us are kernels'
     assert not {"not-calibrated", "no-floor", "below-floor"} & codes(diff)
 
 
@@ -548,9 +610,9 @@ def test_the_clock_that_the_device_itself_counted_owns_its_part_of_the_gap(tmp_p
     clocks = ClockReadings(repetition=[0], step=[8], time_ns=[0], duration_ns=[20_000], cycle_count=[32_000])
     _, a, b = against_floors(tmp_path, known_run(80.0, sm_clocks=clocks), known_run(80.0), (calibration, calibration))
     assert a.bound == "compute"
-    assert dict(a.owners)["lower clock"] == pytest.approx(0.25 * a.floor_ms)  # 1.6 GHz beside 2
-    assert sum(gap for _, gap in a.owners) == pytest.approx(a.gap_ms)
-    assert "lower clock" not in dict(b.owners)
+    assert gaps_of(a)["lower clock"] == pytest.approx(0.25 * a.floor_ms)  # 1.6 GHz beside 2
+    assert sum(gaps_of(a).values()) == pytest.approx(a.gap_ms)
+    assert "lower clock" not in gaps_of(b)
 
 
 def shaped_trace(tmp_path):
@@ -568,6 +630,26 @@ def shaped_trace(tmp_path):
     ]
     path.write_text(json.dumps(content))
     return read_trace(path)
+
+
+def test_a_trace_has_the_shapes_of_the_middle_context_however_many_repetitions(tmp_path):
+    events = []
+    for number in range(10):  # two repetitions of five steps, whose products grow
+        repetition, step = divmod(number, 5)
+        at, sizes = 1000.0 + 100 * number, [[1, 10 + step], [10 + step, 8]]
+        told = {"Input Dims": sizes, "Input Strides": [[s[1], 1] for s in sizes], "Input type": ["float"] * 2}
+        label = f"tokprof.decode#rep={repetition},step={step + 1}"
+        call = {"cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1, "args": {"correlation": number}}
+        events += [
+            {"ph": "X", "cat": "user_annotation", "name": label, "pid": 1, "tid": 1, "ts": at, "dur": 90},
+            {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": at + 1, "dur": 9, "args": told},
+            {"ph": "X", **call, "ts": at + 2, "dur": 1},
+            {"ph": "X", "cat": "kernel", "name": "gemm", "pid": 0, "tid": 7, "ts": at + 5, "dur": 50,
+             "args": {"device": 0, "stream": 7, "correlation": number}},
+        ]  # fmt: skip
+    (tmp_path / "t.json").write_text(json.dumps({"traceEvents": events}))
+    (step,) = typical_steps(read_trace(tmp_path / "t.json"))
+    assert json.loads(step.kernels.shapes[step.kernels.shape[0]])[0] == [[1, 12], [12, 8]]
 
 
 MM_US = 2 * 128 * 128 * 4 / 50e9 * 1e6  # by the calibration below, which knows of no cache

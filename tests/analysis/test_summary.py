@@ -1,9 +1,12 @@
 """Metrics on runs whose truth is known: counts, units, sums, and what is absent."""
 
+import io
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tokprof.profiler.analysis.profiled import busy_share, profiled_phases, same_steps_ns, union_ns
 from tokprof.profiler.analysis.summary import heaviest_kernels, sm_clock_mhz, summarize, summarize_phase
@@ -29,6 +32,7 @@ from tokprof.profiler.record import (
     Stop,
     StopRule,
 )
+from tokprof.profiler.report.text import print_summary
 
 MS = 1_000_000
 
@@ -197,6 +201,25 @@ def test_the_heaviest_kernels_are_per_step():
     assert first.time_us_per_span == pytest.approx(1000.0)
     assert first.share == pytest.approx(2 / 3)
     assert second.share == pytest.approx(1 / 3)
+
+
+def test_shapes_are_those_of_the_middle_context_however_many_repetitions():
+    for repetitions in (1, 2, 3):
+        profiled = spans_of(repetitions, steps=9, kind=2, start_ns=10**12)
+        run = run_of(Spans.concatenate([spans_of(1, steps=9), profiled]), kernels=kernels_in(profiled))
+        (one,) = profiled_phases([run], Phase.DECODE)
+        assert set(one.kernels.step.tolist()) == {5}
+
+
+def test_the_steps_that_kernels_are_of_are_named_where_they_are_not_all():
+    clean, profiled = spans_of(2, steps=9), spans_of(1, steps=4, kind=2, start_ns=10**12)
+    run = run_of(Spans.concatenate([clean, profiled]), kernels=kernels_in(profiled))
+    summary = summarize([run], fingerprint="f")
+    assert [phase.profiled_steps for phase in summary.phases] == ["", "1 to 4 of 9"]
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(summary, console)
+    assert "heaviest in decode steps 1 to 4 of 9" in console.file.getvalue()
+    assert re.search(r"of decode steps +1 to 4 of 9", console.file.getvalue())
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -9,6 +9,7 @@ import pytest
 from tokprof.profiler.analysis.ledger import compare_steps
 from tokprof.profiler.errors import OutputError
 from tokprof.profiler.record import (
+    GapOwner,
     KernelLimit,
     Note,
     Phase,
@@ -388,7 +389,8 @@ def test_a_difference_of_a_few_percent_looks_like_a_few_percent(page):
 
 LIMITS = StepLimits(
     floor_ms=1.25, time_ms=5.0, bound="memory", mfu=0.0314, mbu=0.25, source="measured on this device on 2030-01-02",
-    owners=(("matrix products", 2.5), ("gaps between kernels", 1.0), (EVIL, 0.25)),
+    owners=tuple(GapOwner(name=name, time_ms=gap_ms + 1, floor_ms=1.0)
+                 for name, gap_ms in (("matrix products", 2.5), ("gaps between kernels", 1.0), (EVIL, 0.25))),
 )  # fmt: skip
 
 

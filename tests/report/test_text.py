@@ -79,7 +79,11 @@ def test_quantities_keep_the_digits_that_tell(value, text):
 
 def test_an_interval_is_shown_only_where_there_is_one():
     assert estimate(Estimate(value=10.0), "ms") == "10.00 ms"
-    assert estimate(Estimate(value=10.0, low=9.0, high=11.0), "ms") == "10.00 ms ±1.00"
+    assert estimate(Estimate(value=10.0, low=9.0, high=11.0, process_count=3), "ms") == "10.00 ms ±1.00"
+    rate = Estimate(value=9677.0, low=7078.0, high=15_293.0, process_count=3)  # one over a time: no ± tells it
+    assert estimate(rate) == "9,677 [7,078, 15,293]"
+    for unknown in ({"low": -1.0, "high": 21.0}, {"low": None, "high": None}):
+        assert estimate(Estimate(value=10.0, process_count=2, **unknown)) == "10.00 (too few processes to tell)"
     assert estimate(None) == "not measured"
 
 
