@@ -38,13 +38,23 @@ class Reading:
     working_set_bytes: int | None = None
 
 
-def probes(device: str = "cpu", *, seconds: float = 0.5) -> Iterator[Reading]:
+DriverClock = Callable[[], float | None]
+
+
+def probes(
+    device: str = "cpu", *, seconds: float = 0.5, driver_clock_hz: DriverClock = lambda: None
+) -> Iterator[Reading]:
     """Measure a device, probe by probe; each tries for about ``seconds``.
 
-    Memory probes touch at most an eighth of the device's free memory, and less where that is too little.
+    Memory probes touch at most an eighth of the device's free memory, and less where that is too little. On a GPU
+    ``driver_clock_hz`` is asked what the driver says of the SM clock, in Hz, while the device is at work; what it says
+    once the work has ended is left out.
     """
     with _quiet_inference():
-        yield from _cuda_probes(device, seconds) if device.startswith("cuda") else _cpu_probes(seconds)
+        if device.startswith("cuda"):
+            yield from _cuda_probes(device, seconds, driver_clock_hz)
+        else:
+            yield from _cpu_probes(seconds)
 
 
 def cache_bytes(device: str = "cpu") -> int | None:
@@ -215,7 +225,7 @@ def _clock_steps(count: int = 100) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------------------------ GPU
 
 
-def _cuda_probes(device: str, seconds: float) -> Iterator[Reading]:
+def _cuda_probes(device: str, seconds: float, driver_clock_hz: DriverClock) -> Iterator[Reading]:
     import torch
 
     with torch.cuda.device(device):
@@ -224,7 +234,7 @@ def _cuda_probes(device: str, seconds: float) -> Iterator[Reading]:
         dtypes = ("bfloat16", "float16", "tf32", "float32")
         yield from _products(device, dtypes, _CUDA_PRODUCTS, _cuda_timer, seconds)
         yield from _triton_products(device, seconds)
-        yield from _cuda_clock(device)
+        yield from _cuda_clock(device, driver_clock_hz)
 
 
 def _cuda_launches(device: str, count: int = 200) -> Iterator[Reading]:
@@ -326,11 +336,10 @@ def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
             yield Reading(name="matrix product, Triton", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
 
 
-def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
+def _cuda_clock(device: str, driver_clock_hz: DriverClock, count: int = 20) -> Iterator[Reading]:
     """Read the SM clock from inside, right after products that bring the device to the clock it works at.
 
-    While the reading is handed over the device goes on with such products, so that what the driver says then is of the
-    same load.
+    Then the device goes on with such products while the driver is asked, so that both tell of the same load.
     """
     import torch
 
@@ -343,22 +352,25 @@ def _cuda_clock(device: str, count: int = 20) -> Iterator[Reading]:
         probe = ClockProbe(device, row_count=count)
     except KernelError:
         return  # a timer that stands still tells no clock
+    driver_clock_hz()  # the first answer may take longer than the products do
     for row in range(count):
         for _ in range(10):
             torch.mm(a, a, out=out)
         probe.read(row)
-    done, _ = _event_pair()
-    done.record()
+    read, last = _event_pair()
+    read.record()
     for _ in range(_CUDA_PRODUCTS_AFTER):
         torch.mm(a, a, out=out)
-    done.synchronize()
-    with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]  # waits for none of those products
-        readings = probe.take()
-    hertz = tuple(reading[0] / reading[1] * 1e9 for reading in readings if reading is not None)
+    last.record()
+    read.synchronize()
+    driver_hz = driver_clock_hz()
+    in_time = not last.query()
+    hertz = tuple(reading[0] / reading[1] * 1e9 for reading in probe.take() if reading is not None)
     if hertz:
         method = "cycles over nanoseconds, both read in a kernel"
         yield Reading(name="SM clock", unit="Hz", samples=hertz, method=method)
-    torch.cuda.synchronize()
+    if driver_hz is not None and in_time:
+        yield Reading(name="SM clock, NVML", unit="Hz", samples=(driver_hz,), method="read under the same load")
 
 
 class ClockProbe:

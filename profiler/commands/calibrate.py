@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +13,9 @@ import typer
 from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from tokprof.profiler.record import Calibration, Device, Note, Probe
+    from tokprof.profiler.record import Calibration, Device, Note
     from tokprof.profiler.sensors.host import HostReading
 
 BUSY_CORES = 0.15  # used by others meanwhile, from which a CPU's ceilings come out too low
@@ -106,14 +107,13 @@ def _measure(device: str, seconds: float) -> "Calibration":
     found: list[Probe] = []
     console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with progress, _driver_clock(device) as driver_clock_hz:
         task = progress.add_task("calibrating: the first probes", total=None)
         try:
-            for reading in probes.probes(device, seconds=seconds):
+            for reading in probes.probes(device, seconds=seconds, driver_clock_hz=driver_clock_hz):
                 found.append(Probe(**asdict(reading)))
                 progress.update(task, description=f"calibrating: after {reading.name}, {reading.method}")
-                if reading.name == "SM clock":
-                    found += _driver_clock(device)
         except torch.OutOfMemoryError as error:
             raise MeasurementError(f"calibrating {device}: out of memory; free some, then try again") from error
     return Calibration(
@@ -145,20 +145,24 @@ def _busy_notes(before: "HostReading", after: "HostReading") -> "tuple[Note, ...
     )
 
 
-def _driver_clock(device: str) -> "Iterator[Probe]":
-    """Give the clock as NVML reads it while the products go on beside which the SM clock was read from inside."""
+@contextmanager
+def _driver_clock(device: str) -> "Iterator[Callable[[], float | None]]":
+    """Open NVML, which takes longer than a load lasts, and give what reads the SM clock in Hz: ``None`` without one."""
     from tokprof.profiler.environment import cuda_device
-    from tokprof.profiler.record import Probe
-    from tokprof.profiler.sensors.nvml import NvmlAbsent, nvml
+    from tokprof.profiler.sensors.nvml import NvmlAbsent, NvmlDevice, nvml
 
-    try:
-        with nvml() as library:
-            board = library.device(uuid=cuda_device(device).uuid, index=int(device.partition(":")[2] or 0))
-            clock_mhz = board.read().sm_clock_mhz
-    except NvmlAbsent:
-        return
-    if clock_mhz is not None:
-        yield Probe(name="SM clock, NVML", unit="Hz", samples=(clock_mhz * 1e6,), method="read under the same load")
+    board: NvmlDevice | None = None
+    with ExitStack() as opened:
+        if device.startswith("cuda"):
+            uuid, index = cuda_device(device).uuid, int(device.partition(":")[2] or 0)
+            with suppress(NvmlAbsent):
+                board = opened.enter_context(nvml()).device(uuid=uuid, index=index)
+
+        def clock_hz() -> float | None:
+            clock_mhz = None if board is None else board.read().sm_clock_mhz
+            return None if clock_mhz is None else clock_mhz * 1e6
+
+        yield clock_hz
 
 
 def _print(calibration: "Calibration", kept: Path | None) -> None:

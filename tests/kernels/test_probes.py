@@ -54,13 +54,13 @@ class Event:
         self.at = time.perf_counter()
     def synchronize(self):
         pass
+    def query(self):
+        return False
     def elapsed_time(self, end):
         return (end.at - self.at) * 1e3 + 1e-6
 
 torch.cuda.Event = Event
 torch.cuda.synchronize = lambda: None
-torch.cuda.Stream = lambda: None
-torch.cuda.stream = lambda stream: contextlib.nullcontext()
 torch.cuda.device = lambda device: contextlib.nullcontext()
 torch.cuda.mem_get_info = lambda device: (2**22, 2**23)
 torch.Tensor.pin_memory = lambda self: self
@@ -69,7 +69,7 @@ probe_kernels.PRODUCT_TILES = ((16, 16, 16, 4, 2),)
 probes._SWEEP_BYTES, probes._CUDA_READ_BYTES = (2**18, 2**19, 2**25), 2**19
 probes._CUDA_PRODUCTS, probes._CUDA_PRODUCT_SIZE = ((16, 16), (32, 32)), 32
 print(json.dumps([[r.name, r.method, r.dtype, r.unit, min(r.samples), r.working_set_bytes]
-                  for r in probes._cuda_probes("cpu", 0.001)]))
+                  for r in probes._cuda_probes("cpu", 0.001, lambda: 1.4e9)]))
 """
 
 
@@ -80,7 +80,7 @@ def test_the_probes_of_a_gpu_run_through_on_stand_ins():
     readings = json.loads(done.stdout)
     assert {name for name, *_ in readings} == {
         "launch latency", "launch interval, host", "launch interval, device", "event resolution", "memory read",
-        "memory copy", "host to device", "matrix product", "matrix product, Triton", "SM clock",
+        "memory copy", "host to device", "matrix product", "matrix product, Triton", "SM clock", "SM clock, NVML",
     }  # fmt: skip
     assert all(least > 0 for *_, least, _ in readings)
     assert {size for name, *_, size in readings if name == "memory read"} == {2**18, 2**19}  # an eighth of what is free
@@ -102,6 +102,40 @@ def test_a_rate_holds_no_launch(monkeypatch, device_us, host_us):
     rates = probes._rates(call, device_us * 1e-6, probes._cuda_timer, 0)
     assert len(rates) == 3
     assert rates == pytest.approx([1.0] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize(("answer_ms", "kept"), [(0, True), (40, True), (60, False)])
+def test_the_driver_s_clock_counts_only_while_the_device_is_at_work(monkeypatch, answer_ms, kept):
+    from tokprof.kernels import probes
+
+    gpu = SimulatedGpu()
+    asked = []
+
+    class Probe:
+        def __init__(self, _device, *, row_count):
+            self.row_count = row_count
+
+        def read(self, _row):
+            gpu.launch(device_ns=20_000, host_ns=10_000)
+
+        def take(self):
+            gpu.synchronize()
+            return [(30_000, 20_000)] * self.row_count
+
+    def driver_clock_hz():
+        asked.append((gpu.now_ns(), gpu.device_ns))
+        gpu.host_ns += answer_ms * 1e6 if len(asked) > 1 else 500e6  # the first answer loads code
+        return 1.4e9
+
+    monkeypatch.setattr(probes, "ClockProbe", Probe)
+    monkeypatch.setattr(probes, "_CUDA_PRODUCT_SIZE", 2)
+    monkeypatch.setattr(torch, "mm", lambda *_, **__: gpu.launch(device_ns=100_000, host_ns=5_000))
+    monkeypatch.setattr(torch.cuda, "Event", gpu.Event)
+    readings = {r.name: r.samples for r in probes._cuda_clock("cpu", driver_clock_hz)}
+    assert readings["SM clock"] == (1.5e9,) * 20
+    assert readings.get("SM clock, NVML") == ((1.4e9,) if kept else None)
+    asked_ns, done_ns = asked[-1]
+    assert done_ns - asked_ns > 45e6  # of 500 products
 
 
 def test_reading_copying_and_multiplying_are_right_by_the_interpreter():
