@@ -38,13 +38,21 @@ class Reading:
     working_set_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Probes of one kind that could not be made to the end; what they had read before stands."""
+
+    kind: str
+    reason: str  # in one line
+
+
 DriverClock = Callable[[], float | None]
 
 
 def probes(
     device: str = "cpu", *, seconds: float = 0.5, driver_clock_hz: DriverClock = lambda: None
-) -> Iterator[Reading]:
-    """Measure a device, probe by probe; each tries for about ``seconds``.
+) -> Iterator[Reading | Failure]:
+    """Measure a device, probe by probe; each tries for about ``seconds``. On a GPU a failure costs its own kind alone.
 
     Memory probes touch at most an eighth of the device's free memory, and less where that is too little. On a GPU
     ``driver_clock_hz`` is asked what the driver says of the SM clock, in Hz, while the device is at work; what it says
@@ -225,16 +233,24 @@ def _clock_steps(count: int = 100) -> tuple[float, ...]:
 # ------------------------------------------------------------------------------------------------------------------ GPU
 
 
-def _cuda_probes(device: str, seconds: float, driver_clock_hz: DriverClock) -> Iterator[Reading]:
+def _cuda_probes(device: str, seconds: float, driver_clock_hz: DriverClock) -> Iterator[Reading | Failure]:
     import torch
 
-    with torch.cuda.device(device):
-        yield from _cuda_launches(device)
-        yield from _cuda_memory(device, seconds)
-        dtypes = ("bfloat16", "float16", "tf32", "float32")
-        yield from _products(device, dtypes, _CUDA_PRODUCTS, _cuda_timer, seconds)
-        yield from _triton_products(device, seconds)
-        yield from _cuda_clock(device, driver_clock_hz)
+    dtypes = ("bfloat16", "float16", "tf32", "float32")
+    kinds: dict[str, Iterator[Reading | Failure]] = {
+        "launches": _cuda_launches(device),
+        "memory, Triton": _triton_memory(device, seconds),
+        "memory, torch": _torch_memory(device, seconds),
+        "matrix products": _products(device, dtypes, _CUDA_PRODUCTS, _cuda_timer, seconds),
+        "matrix products, Triton": _triton_products(device, seconds),
+        "SM clock": _cuda_clock(device, driver_clock_hz),
+    }
+    for kind, readings in kinds.items():
+        try:
+            with torch.cuda.device(device):
+                yield from readings
+        except Exception as error:  # want of memory, or whatever a compiler or the driver raises
+            yield Failure(kind=kind, reason=(str(error).strip() or type(error).__name__).splitlines()[0][:200])
 
 
 def _cuda_launches(device: str, count: int = 200) -> Iterator[Reading]:
@@ -276,15 +292,21 @@ def _cuda_launches(device: str, count: int = 200) -> Iterator[Reading]:
     yield Reading(name="event resolution", unit="s", samples=empty, method="two events with nothing between them")
 
 
-def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
+def _cuda_sweep(device: str) -> list[int]:
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return _sweep(_SWEEP_BYTES, int(free))
+
+
+def _triton_memory(device: str, seconds: float) -> Iterator[Reading]:
     import torch
 
     from tokprof.kernels import probe_kernels
 
-    free, _ = torch.cuda.mem_get_info(device)
-    sizes = _sweep(_SWEEP_BYTES, int(free))
+    sizes = _cuda_sweep(device)
     largest = sizes[-1]
-    for size in sizes:
+    for size in reversed(sizes):  # so that none of the cache alone is left where a probe fails
         # What the cache holds is read in microseconds: one launch reads it many times, or the launch would be timed.
         passes = max(1, _CUDA_READ_BYTES // size)
         source = torch.ones(size // 4, device=device)
@@ -292,16 +314,23 @@ def _cuda_memory(device: str, seconds: float) -> Iterator[Reading]:
         method = "Triton" if passes == 1 else f"Triton, {passes} times in one launch"
         samples = _rates(read, passes * size, _cuda_timer, seconds)
         yield Reading(name="memory read", unit="B/s", samples=samples, method=method, working_set_bytes=size)
+    source, target = (torch.ones(largest // 8, device=device) for _ in range(2))
+    samples = _rates(partial(probe_kernels.copy, source, target), largest, _cuda_timer, seconds)
+    method = "Triton, read and written bytes"
+    yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
+
+
+def _torch_memory(device: str, seconds: float) -> Iterator[Reading]:
+    import torch
+
+    largest = _cuda_sweep(device)[-1]
+    source = torch.ones(largest // 4, device=device)
     samples = _rates(source.sum, largest, _cuda_timer, seconds)
     yield Reading(name="memory read", unit="B/s", samples=samples, method="torch.sum", working_set_bytes=largest)
     source, target = (torch.ones(largest // 8, device=device) for _ in range(2))
-    copies: dict[str, Callable[[], object]] = {
-        "Triton, read and written bytes": lambda: probe_kernels.copy(source, target),
-        "copy_, read and written bytes": lambda: target.copy_(source),
-    }
-    for method, call in copies.items():
-        samples = _rates(call, largest, _cuda_timer, seconds)
-        yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
+    samples = _rates(partial(target.copy_, source), largest, _cuda_timer, seconds)
+    method = "copy_, read and written bytes"
+    yield Reading(name="memory copy", unit="B/s", samples=samples, method=method, working_set_bytes=largest)
     host = torch.ones(min(largest, 256 * _MB) // 4)
     staged = torch.empty_like(host, device=device)
     for method, origin in (("pinned", host.pin_memory()), ("pageable", host)):
@@ -336,7 +365,7 @@ def _triton_products(device: str, seconds: float) -> Iterator[Reading]:
             yield Reading(name="matrix product, Triton", unit="FLOP/s", samples=samples, method=method, dtype=dtype)
 
 
-def _cuda_clock(device: str, driver_clock_hz: DriverClock, count: int = 20) -> Iterator[Reading]:
+def _cuda_clock(device: str, driver_clock_hz: DriverClock, count: int = 20) -> Iterator[Reading | Failure]:
     """Read the SM clock from inside, right after products that bring the device to the clock it works at.
 
     Then the device goes on with such products while the driver is asked, so that both tell of the same load.
@@ -371,6 +400,8 @@ def _cuda_clock(device: str, driver_clock_hz: DriverClock, count: int = 20) -> I
         yield Reading(name="SM clock", unit="Hz", samples=hertz, method=method)
     if driver_hz is not None and in_time:
         yield Reading(name="SM clock, NVML", unit="Hz", samples=(driver_hz,), method="read under the same load")
+    elif driver_hz is not None:
+        yield Failure(kind="SM clock, NVML", reason="the driver answered when the load had ended")
 
 
 class ClockProbe:

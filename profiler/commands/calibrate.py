@@ -15,10 +15,12 @@ from tokprof.profiler.errors import FileFormatError, InputError, MeasurementErro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tokprof.kernels.probes import Failure
     from tokprof.profiler.record import Calibration, Device, Note
     from tokprof.profiler.sensors.host import HostReading
 
 BUSY_CORES = 0.15  # used by others meanwhile, from which a CPU's ceilings come out too low
+PROBE_FAILED = "probe-failed"  # code of the note of a calibration that lacks probes
 
 
 def calibrate(
@@ -31,10 +33,9 @@ def calibrate(
 
     Memory bandwidth by the size of what is read, matrix products by dtype, what a call costs; on a GPU launches, copies
     from the host and the SM clock besides. Kept per device and driver, and used by profile, show, compare and limits;
-    one that other programs disturbed does not take the place of one that they did not.
+    one that other programs disturbed, or of which probes failed, does not take the place of a sound one.
     """
     from tokprof.models.pull import cache_folder
-    from tokprof.profiler.analysis.roofline import disturbed
     from tokprof.profiler.store import calibration_file, save_calibration
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
@@ -42,12 +43,12 @@ def calibrate(
     calibration = _measure(chosen_device(device), seconds)
     kept = calibration_file(cache_folder(), calibration.environment.device)
     stored = kept_calibration(calibration.environment.device)
-    worse = stored is not None and disturbed(calibration) and not disturbed(stored)
+    worse = "" if stored is None else _worse(calibration, stored)
     for path in (None if worse else kept, out):
         if path is not None:
             save_calibration(calibration, path)
     if worse and stored is not None:
-        words = f"other programs were running, so the calibration of {stored.created[:10]} is kept, made while none did"
+        words = f"{worse}, so the calibration of {stored.created[:10]} is kept, in which that was not so"
         print(f"tokprof: {words}: {visible(kept)}", file=sys.stderr)
     if as_json:
         import msgspec
@@ -55,6 +56,17 @@ def calibrate(
         typer.echo(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
         return
     _print(calibration, None if worse else kept)
+
+
+def _worse(fresh: "Calibration", stored: "Calibration") -> str:
+    """Say from what a calibration suffers that the stored one does not; "" where from nothing."""
+    from tokprof.profiler.analysis.roofline import disturbed
+
+    lacking = {(probe.name, probe.dtype) for probe in stored.probes} - {(p.name, p.dtype) for p in fresh.probes}
+    failed = any(note.code == PROBE_FAILED for note in fresh.notes)
+    busy = disturbed(fresh) and not disturbed(stored)
+    words = ["other programs were running"] * busy + ["probes failed"] * (failed and bool(lacking))
+    return " and ".join(words)
 
 
 def kept_calibration(device: "Device") -> "Calibration | None":
@@ -105,24 +117,38 @@ def _measure(device: str, seconds: float) -> "Calibration":
     host = HostReader(os.getpid())
     before = host.read()
     found: list[Probe] = []
+    failures: list[probes.Failure] = []
     console = open_console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with progress, _driver_clock(device) as driver_clock_hz:
         task = progress.add_task("calibrating: the first probes", total=None)
-        try:
-            for reading in probes.probes(device, seconds=seconds, driver_clock_hz=driver_clock_hz):
-                found.append(Probe(**asdict(reading)))
-                progress.update(task, description=f"calibrating: after {reading.name}, {reading.method}")
-        except torch.OutOfMemoryError as error:
-            raise MeasurementError(f"calibrating {device}: out of memory; free some, then try again") from error
+        for read in probes.probes(device, seconds=seconds, driver_clock_hz=driver_clock_hz):
+            if isinstance(read, probes.Failure):
+                failures.append(read)
+                continue
+            found.append(Probe(**asdict(read)))
+            progress.update(task, description=f"calibrating: after {read.name}, {read.method}")
+    if not any(probe.name.startswith("memory") for probe in found):  # no ceiling is known without
+        reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures))
+        raise MeasurementError(f"calibrating {device}: its memory could not be measured: {reasons}")
     return Calibration(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         tokprof_version=version("tokprof"),
         environment=environment(device, thread_count=torch.get_num_threads()),
         cache_bytes=probes.cache_bytes(device),
         probes=tuple(found),
-        notes=_busy_notes(before, host.read()) if device == "cpu" else (),
+        notes=_busy_notes(before, host.read()) if device == "cpu" else tuple(map(_failed, failures)),
+    )
+
+
+def _failed(failure: "Failure") -> "Note":
+    from tokprof.profiler.record import Note
+
+    return Note(
+        code=PROBE_FAILED,
+        message=f"{failure.kind}: not measured, or not all of it: {failure.reason}",
+        advice="run `tokprof calibrate` again when the reason is gone",
     )
 
 

@@ -40,10 +40,10 @@ def limits(
         raise InputError(f"--dtype {dtype}: unknown; choose one of {', '.join(DTYPE_BYTES)}")
     with model_errors():
         name, shape = _shape(model)
-        ceiling = _ceiling(device)
-    chosen = dtype or ("float32" if ceiling.measured and ceiling.sm_clock_hz is None else "bfloat16")
+        ceiling, on_cpu = _ceiling(device)
+    chosen = dtype or ("float32" if on_cpu else "bfloat16")
     if chosen not in ceiling.flops_per_s:
-        known = ", ".join(kind for kind in DTYPE_BYTES if kind in ceiling.flops_per_s)
+        known = ", ".join(kind for kind in DTYPE_BYTES if kind in ceiling.flops_per_s) or "no other"
         raise InputError(f"--dtype {chosen}: no rate of products for {ceiling.name}; there is one for {known}")
     if context is None:
         context = 2048 if shape.is_state_space else min(2048, shape.context_token_count - 1)
@@ -74,11 +74,12 @@ def _shape(model: str) -> "tuple[str, ModelShape]":
     return found.name, shape_of(found.config)
 
 
-def _ceiling(key: str) -> "Ceiling":
+def _ceiling(key: str) -> "tuple[Ceiling, bool]":
+    """Return what a device can do, and whether it is a CPU."""
     from tokprof.models import devices
 
     if key != "this" and not re.fullmatch(r"cpu|cuda(:\d+)?", key):
-        return devices.device(key)
+        return devices.device(key), False
     from tokprof.profiler.analysis.roofline import ceiling_of
     from tokprof.profiler.commands.calibrate import chosen_device, kept_calibration
     from tokprof.profiler.environment import cpu_device, cuda_device
@@ -91,7 +92,7 @@ def _ceiling(key: str) -> "Ceiling":
             f"--device {key}: {here.name} was not calibrated; run `tokprof calibrate`, or name a device that has a "
             f"data sheet: {', '.join(devices.devices())}"
         )
-    return ceiling_of(calibration)
+    return ceiling_of(calibration), place == "cpu"
 
 
 def _facts(

@@ -1,5 +1,6 @@
 """The probes: their kernels by Triton's interpreter and compiled for three generations of devices, and their paths."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -131,11 +132,40 @@ def test_the_driver_s_clock_counts_only_while_the_device_is_at_work(monkeypatch,
     monkeypatch.setattr(probes, "_CUDA_PRODUCT_SIZE", 2)
     monkeypatch.setattr(torch, "mm", lambda *_, **__: gpu.launch(device_ns=100_000, host_ns=5_000))
     monkeypatch.setattr(torch.cuda, "Event", gpu.Event)
-    readings = {r.name: r.samples for r in probes._cuda_clock("cpu", driver_clock_hz)}
-    assert readings["SM clock"] == (1.5e9,) * 20
-    assert readings.get("SM clock, NVML") == ((1.4e9,) if kept else None)
+    inside, driver = probes._cuda_clock("cpu", driver_clock_hz)
+    assert (inside.name, inside.samples) == ("SM clock", (1.5e9,) * 20)
+    if kept:
+        assert (driver.name, driver.samples) == ("SM clock, NVML", (1.4e9,))
+    else:
+        assert driver.reason == "the driver answered when the load had ended"
     asked_ns, done_ns = asked[-1]
     assert done_ns - asked_ns > 45e6  # of 500 products
+
+
+KINDS = ("_cuda_launches", "_triton_memory", "_torch_memory", "_products", "_triton_products", "_cuda_clock")
+
+
+@pytest.mark.parametrize("failing", KINDS)
+def test_probes_that_fail_cost_only_their_kind(monkeypatch, failing):
+    from tokprof.kernels import probes
+
+    def made_up(name):
+        def read(*_arguments):
+            yield probes.Reading(name=name, unit="s", samples=(1.0,), method="m")
+            if name == failing:
+                raise RuntimeError("Failed to find C compiler.\nand many lines more")
+            yield probes.Reading(name=name, unit="s", samples=(2.0,), method="m")
+
+        return read
+
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: contextlib.nullcontext())
+    for name in KINDS:
+        monkeypatch.setattr(probes, name, made_up(name))
+    found = list(probes.probes("cuda"))
+    (failure,) = (one for one in found if isinstance(one, probes.Failure))
+    assert failure.reason == "Failed to find C compiler."
+    read = [one.name for one in found if isinstance(one, probes.Reading)]
+    assert read == [name for name in KINDS for _ in range(1 if name == failing else 2)]
 
 
 def test_reading_copying_and_multiplying_are_right_by_the_interpreter():
