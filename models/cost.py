@@ -39,6 +39,14 @@ class ModelShape:
     convolution_width: int = 0
     chunk_token_count: int = 0  # of a state-space prefill, which goes by matrix products within and between chunks
 
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layer_count", "head_count", "vocabulary_count", "window_token_count"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}, wants 1 or more")
+        for name in ("ffn", "kv_head_count", "head_dim", "position_rows", "state_size", "group_count"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, wants 0 or more")
+
     @property
     def is_state_space(self) -> bool:
         """Whether the cache is a state of constant size."""
@@ -541,7 +549,8 @@ def _product(operands: Sequence[_Operand], left_at: int, *, transposed: bool) ->
     if batch is None:
         return None
     results = prod(batch) * rows[-2] * columns[-1]
-    bias = operands[:left_at] or (operands[2:3] if transposed else [])
+    # What is added to products may be multiplied by 0, which arguments do not tell; then it is not read.
+    bias = operands[2:3] if transposed else []
     moved = sum(one.byte_count for one in (left, right, *bias)) + results * left.item_bytes
     return CallCost(flop_count=2 * results * rows[-1], redundant_flop_count=0, byte_count=moved, dtype=left.dtype)
 

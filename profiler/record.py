@@ -9,6 +9,7 @@ read on another clock (CUDA events, Kineto, py-spy) has been moved there, and th
 say by how much and how exactly.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, IntFlag, StrEnum
@@ -91,13 +92,15 @@ class Note:
 # ---------------------------------------------------------------------------------------------------------- columns
 
 
-def column(dtype: Any, *, vocabulary: str | type[StrEnum] | None = None, optional: bool = False) -> Any:
+def column(
+    dtype: Any, *, vocabulary: str | type[StrEnum] | None = None, optional: bool = False, nullable: bool = False
+) -> Any:
     """Declare a column of a :class:`Columns` class.
 
     ``vocabulary`` makes it a column of codes: into the field of that name (a tuple of strings) or into the members of a
-    StrEnum in their order. A missing optional column is ``None``.
+    StrEnum in their order; one that is ``nullable`` may hold -1, for none. A missing optional column is ``None``.
     """
-    metadata = {"dtype": np.dtype(dtype), "vocabulary": vocabulary, "optional": optional}
+    metadata = {"dtype": np.dtype(dtype), "vocabulary": vocabulary, "optional": optional, "nullable": nullable}
     return field(default=None, metadata=metadata) if optional else field(metadata=metadata)
 
 
@@ -234,10 +237,12 @@ class KernelEvents(Columns):
     category: Array = column(np.int8, vocabulary="categories")
     operator: Array = column(np.int32, vocabulary="operators")  # "" where no operator is known
     call: Array | None = column(np.int32, optional=True)  # the same for what one call of it launched; -1 unknown
-    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)  # of that call; -1 unknown
+    shape: Array | None = column(
+        np.int32, vocabulary="shapes", optional=True, nullable=True
+    )  # of that call; -1 unknown
     stream: Array = column(np.int32)
     repetition: Array = column(np.int32)
-    phase: Array = column(np.int8, vocabulary=Phase)  # -1 outside both
+    phase: Array = column(np.int8, vocabulary=Phase, nullable=True)  # -1 outside both
     step: Array = column(np.int32)
     start_ns: Array = column(np.int64)
     duration_ns: Array = column(np.int64)
@@ -417,6 +422,10 @@ class Cell:
     arm: str | None = None  # "base", "tuned", "placebo": the study's word for the weights
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}, wants 1 or more")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
@@ -490,6 +499,9 @@ class Run:
             raise ValueError("an interrupted run is not complete")
 
 
+MEMORY_PROBES = ("memory read", "memory copy")  # how the names of those begin that give a bandwidth
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Samples of one thing that a device can do, each the rate or the time of one attempt."""
@@ -500,6 +512,13 @@ class Probe:
     method: str  # what was run: "torch.mm of 2048 x 2048 matrices"
     dtype: str | None = None
     working_set_bytes: int | None = None  # of memory probes
+
+    def __post_init__(self) -> None:
+        least = 0.0 if self.unit == "s" else 1.0  # of bytes, products or cycles a second
+        if not self.samples or not all(least <= sample < math.inf for sample in self.samples):
+            raise ValueError(
+                f"samples of {self.name!r} are {self.samples}, want some, of {least:g} {self.unit} or more"
+            )
 
     @property
     def best(self) -> float:
@@ -535,11 +554,6 @@ class EventKind(IntEnum):
     OVERHEAD = 10  # the profiler's own
     OTHER = 11
 
-    @property
-    def is_device_work(self) -> bool:
-        """Whether it is work that occupied the device."""
-        return self <= EventKind.COLLECTIVE
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HostEvents(Columns):
@@ -556,7 +570,8 @@ class HostEvents(Columns):
     duration_ns: Array = column(np.int64)
     correlation: Array = column(np.int64)  # of runtime calls
     external: Array = column(np.int64)  # of operators and annotations
-    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)  # of an operator's inputs; -1 unknown
+    # Of an operator's inputs; -1 unknown.
+    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True, nullable=True)
     names: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()  # JSON, [sizes, strides, types], each with an entry per argument of the operator
 
@@ -668,7 +683,7 @@ class StepKernels(Columns):
     category: Array = column(np.int8, vocabulary="categories")
     operator: Array = column(np.int32, vocabulary="operators")  # "" where unknown
     call: Array | None = column(np.int32, optional=True)  # call and shape as in KernelEvents
-    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True)
+    shape: Array | None = column(np.int32, vocabulary="shapes", optional=True, nullable=True)
     frame: Array = column(np.int32, vocabulary="frames")  # innermost Python frame of the launch; "" where unknown
     layer: Array = column(np.int32)  # 0, 1, ... where a repeating structure was found; -1 outside it
     stream: Array = column(np.int64)

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from tokprof.profiler.errors import FileFormatError, InputError, OutputError, misfit, new_file, no_such, writing
-from tokprof.profiler.record import Calibration, Columns, Device, Run, column_fields
+from tokprof.profiler.record import MEMORY_PROBES, Calibration, Columns, Device, Run, column_fields
 
 SCHEMA_VERSION = 3
 _SINCE_VERSION = {"sm_clocks": 2}  # keys of a run that older versions lack
@@ -143,9 +143,14 @@ def load_run(folder: Path) -> Run:
         except ValueError as error:
             raise FileFormatError(f"{file}: key {spec.name!r}: {error}") from error
     try:
-        return Run(**values)
+        run = Run(**values)
     except (ValueError, TypeError) as error:
         raise FileFormatError(f"{file}: {error}") from error
+    if len(bad := np.flatnonzero(run.spans.duration_ns <= 0)):
+        raise FileFormatError(
+            f"{folder / 'spans.parquet'}: row {bad[0] + 1} is of a step that took no time; the file was changed"
+        )
+    return run
 
 
 def load_runs(folder: Path) -> tuple[Run, ...]:
@@ -228,7 +233,7 @@ def read_table(table: type[TableT], path: Path) -> TableT:
                 values[spec.name] = column.to_numpy(zero_copy_only=False)
             else:
                 words = values[vocabulary] if isinstance(vocabulary, str) else tuple(map(str, vocabulary))
-                values[spec.name] = _codes(column, words, path, spec.name)
+                values[spec.name] = _codes(column, words, path, spec)
         return table(**values)
     except FileNotFoundError as error:
         raise FileFormatError(f"{path}: the file is missing from its run folder") from error
@@ -238,13 +243,17 @@ def read_table(table: type[TableT], path: Path) -> TableT:
         raise FileFormatError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
-def _codes(column: Any, words: tuple[str, ...], path: Path, name: str) -> Any:
+def _codes(column: Any, words: tuple[str, ...], path: Path, spec: Any) -> Any:
+    if column.null_count and not spec.metadata["nullable"]:
+        raise FileFormatError(
+            f"{path}: column {spec.name!r} lacks {column.null_count} of its {len(column)} values; the file was changed"
+        )
     encoded = column if hasattr(column, "indices") else column.dictionary_encode()
     code_of = {word: code for code, word in enumerate(words)}
     present = encoded.dictionary.to_pylist()
     unknown = [word for word in present if word not in code_of]
     if unknown:
-        raise FileFormatError(f"{path}: column {name!r} holds {unknown[0]!r}, which is no word of its vocabulary")
+        raise FileFormatError(f"{path}: column {spec.name!r} holds {unknown[0]!r}, which is no word of its vocabulary")
     lookup = np.array([code_of[word] for word in present] + [-1], dtype=np.int64)
     return lookup[encoded.indices.fill_null(len(present)).to_numpy(zero_copy_only=False)]
 
@@ -392,7 +401,10 @@ def load_calibration(path: Path) -> Calibration:
             f"{CALIBRATION_VERSION}; `tokprof calibrate` makes it anew"
         )
     try:
-        return msgspec.convert(facts, Calibration)
+        calibration = msgspec.convert(facts, Calibration)
     except (msgspec.ValidationError, ValueError) as error:
         words = misfit(error, facts) if isinstance(error, msgspec.ValidationError) else error
         raise FileFormatError(f"{path}: {words}; `tokprof calibrate` makes it anew") from error
+    if not any(probe.name.startswith(MEMORY_PROBES) for probe in calibration.probes):
+        raise FileFormatError(f"{path}: key 'probes' has none of the memory; `tokprof calibrate` makes it anew")
+    return calibration

@@ -341,6 +341,7 @@ DAMAGE = {
     "missing key": (lambda c: c.pop("stop"), "key 'stop' is missing"),
     "missing table": (lambda c: c.pop("sm_clocks"), "key 'sm_clocks' is missing"),
     "wrong type": (lambda c: c["cell"].update(batch_size="many"), "'cell.batch_size' is 'many', and wants a whole"),
+    "no batch": (lambda c: c["cell"].update(batch_size=0), "batch_size is 0, wants 1 or more"),
     "unknown word": (lambda c: c.update(outcome="fine"), "key 'outcome'"),
     "broken invariant": (lambda c: c.update(passes=[]), "clean pass"),
 }
@@ -378,6 +379,7 @@ def test_missing_and_damaged_columns_are_refused(tmp_path):
         (whole.drop_columns(["start_ns"]), "'start_ns' is missing"),
         (whole.replace_schema_metadata({}), "missing from the file's metadata"),
         (whole.set_column(0, "name", pa.array(["stranger"] * len(whole))), "'stranger'"),
+        (whole.set_column(0, "name", pa.nulls(len(whole), pa.string())), f"'name' lacks {len(whole)} of its"),
         (whole.set_column(7, "start_ns", pa.array(["x"] * len(whole))), "kernels.parquet"),
     ):
         if content is None:

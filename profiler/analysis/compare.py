@@ -14,6 +14,7 @@ from tokprof.profiler.analysis.roofline import (
     ceiling_of,
     kernel_floors,
     kernel_limit,
+    no_floor,
     step_limits,
 )
 from tokprof.profiler.analysis.runs import (
@@ -225,10 +226,8 @@ def _on_floors(
         )
     for letter, side, calibration in zip("AB", sides, calibrations, strict=True):
         run = side[0].run
-        if run is not None and calibration is not None and run.model.shape is None:
-            words = "its cost formula is unknown, or was when this was recorded"
-            message = f"{letter}: no floor for {run.model.architecture}: {words}"
-            notes.append(Note(code="no-floor", message=message, level=NoteLevel.INFO))
+        if run is not None and calibration is not None and (note := no_floor(run)) is not None:
+            notes.append(replace(note, message=f"{letter}: {note.message}"))
     notes += [
         below_floor(f"{letter}: {diff.title}")
         for diff in phases

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tokprof.profiler.analysis.alignment import align, normal_name
-from tokprof.profiler.analysis.attribution import log_mean
+from tokprof.profiler.analysis.attribution import log_mean_divisia
 from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.record import Array, LedgerLine, PhaseDiff, StepKernels, TypicalStep
 
@@ -100,14 +100,12 @@ def _ledger(
     in_a, in_b = rows_a >= 0, rows_b >= 0
     count_a, total_a = _sums(cell[in_a], a.kernels.duration_ns[rows_a[in_a]], len(cells))
     count_b, total_b = _sums(cell[in_b], b.kernels.duration_ns[rows_b[in_b]], len(cells))
-    both = (total_a > 0) & (total_b > 0)
-    change = total_b - total_a
-    by_count = np.zeros(len(cells))
-    by_count[both] = log_mean(total_b[both], total_a[both]) * np.log(count_b[both] / count_a[both])
-    line_of_cell = cells // len(kernels[1])
-    count_effect = np.bincount(line_of_cell, weights=by_count, minlength=count)
-    duration_effect = np.bincount(line_of_cell, weights=np.where(both, change - by_count, 0), minlength=count)
-    set_effect = np.bincount(line_of_cell, weights=np.where(both, 0, change), minlength=count)
+    counted = [(count_a, total_a), (count_b, total_b)]
+    split = log_mean_divisia(*(np.stack([n, total / np.maximum(n, 1)], axis=-1) for n, total in counted))
+    count_effect, duration_effect, set_effect = (
+        np.bincount(cells // len(kernels[1]), weights=part, minlength=count)
+        for part in (split.effect[:, 0], split.effect[:, 1], split.item_set)
+    )
     n_a, a_ns = _sums(code[in_a], a.kernels.duration_ns[rows_a[in_a]], count)
     n_b, b_ns = _sums(code[in_b], b.kernels.duration_ns[rows_b[in_b]], count)
     _, a_gap = _sums(code[in_a], a.kernels.gap_ns[rows_a[in_a]], count)

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from tokprof.models.cost import (
+    DTYPE_BYTES,
     ModelShape,
     OperatorCost,
     call_cost,
@@ -27,13 +28,16 @@ from tokprof.models.cost import (
 )
 from tokprof.models.devices import Ceiling
 from tokprof.profiler.analysis.profiled import ProfiledPhase, busy_share, category_shares, profiled_phases
+from tokprof.profiler.errors import FileFormatError
 from tokprof.profiler.record import (
+    MEMORY_PROBES,
     Array,
     Calibration,
     GapOwner,
     KernelEvents,
     KernelLimit,
     Note,
+    NoteLevel,
     PassKind,
     Phase,
     Probe,
@@ -97,6 +101,18 @@ def below_floor(what: str) -> Note:
     )
 
 
+def no_floor(run: Run) -> Note | None:
+    """Return the note on why a run has no floor, if it has none whatever its device can do."""
+    model = run.model
+    if model.shape is None:
+        why = f"no floor for {model.architecture}: its cost formula is unknown, or was when this was recorded"
+    elif model.dtype not in DTYPE_BYTES:
+        why = f"no floor in {model.dtype}: known are {', '.join(DTYPE_BYTES)}"
+    else:
+        return None
+    return Note(code="no-floor", message=why, level=NoteLevel.INFO)
+
+
 def ceiling_of(calibration: Calibration) -> Ceiling:
     """Return what a calibrated device can do: the best attempt of the probes of each kind."""
     device = calibration.environment.device
@@ -107,7 +123,7 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
     def best(probe: Probe) -> float:
         return probe.best * (alone if probe.name.endswith(", one thread") else 1)
 
-    reads = [probe for probe in calibration.probes if probe.name.startswith(("memory read", "memory copy"))]
+    reads = [probe for probe in calibration.probes if probe.name.startswith(MEMORY_PROBES)]
     if not reads:
         raise ValueError("a calibration without a memory probe")
     largest = max(_size(probe) for probe in reads)
@@ -334,10 +350,12 @@ def _size(probe: Probe) -> int:
 
 def _steps(run: Run, phase: Phase, numbers: Array | None = None) -> list[tuple[OperatorCost, ...]]:
     """Return the cost of every step of the first clean repetition of a phase that has any, or of these alone."""
-    if run.model.shape is None:
+    if no_floor(run) is not None:
         return []
-    sizes: dict[str, Any] = run.model.shape
-    shape = ModelShape(**sizes)
+    try:
+        shape = msgspec.convert(run.model.shape, ModelShape)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise FileFormatError(f"run {run.run_id}: key 'model.shape': {error}") from error
     spans = run.spans.of(pass_kind=PassKind.CLEAN, phase=phase, counted=True)
     if numbers is not None:
         spans = spans.select(np.isin(spans.step, numbers))

@@ -26,6 +26,7 @@ from tokprof.profiler.analysis.roofline import (
     ceiling_of,
     kernel_floors,
     kernel_limit,
+    no_floor,
     phase_roofline,
     step_limits,
 )
@@ -232,9 +233,8 @@ def _beside_ceilings(
         if kernel.limit is not None and kernel.limit.undercut
     ]
     notes = [below_floor(what) for what in quick]
-    if runs[0].model.shape is None:
-        words = f"no floor for {runs[0].model.architecture}: its cost formula is unknown, or was when this was recorded"
-        notes.append(Note(code="no-floor", message=words, level=NoteLevel.INFO))
+    if (note := no_floor(runs[0])) is not None:
+        notes.append(note)
     return placed, ceiling.source, notes
 
 

@@ -637,7 +637,10 @@ def as_text(report: "StudyReport") -> str:
     facts = keyed(report)
     facts["margin_relative"] = float(np.expm1(report.margin_log))
     facts["comparisons"] = [
-        keyed(c) | {"identity": identity(c.identity), "timeline": ledgers(c.timeline)} for c in report.comparisons
+        keyed(c)
+        | {"identity": identity(c.identity), "timeline": ledgers(c.timeline)}
+        | {"components": c.components and keyed(c.components, between_sd="between_sd_log", within_sd="within_sd_log")}
+        for c in report.comparisons
     ]
     facts["language_identity"] = identity(report.language_identity)
     facts["fertility"] = [keyed(line, tokens_per_lexeme="tokens_per_lexeme_log") for line in report.fertility]

@@ -31,6 +31,8 @@ def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
     for phase in summary.phases:
         if phase.kernels:
             parts += [Text(""), _kernel_table(phase, max(20, name_width - 27) if limited else name_width, limited)]
+            if phase.profiled_steps:
+                parts.append(Text(f"of {phase.phase} steps {phase.profiled_steps}", style="dim"))
     if limited:
         parts.append(Text(FLOORS_BY.format(summary.ceiling), style="dim"))
     if summary.frames:
@@ -180,7 +182,7 @@ def at_least(limit: KernelLimit) -> str:
 
 
 def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:
-    title = f"heaviest in {phase.phase}" + f" steps {phase.profiled_steps}" * bool(phase.profiled_steps)
+    title = f"heaviest in {phase.phase}"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
     table.add_column("category", no_wrap=True)

@@ -24,6 +24,7 @@ from tokprof.profiler.analysis.roofline import (
     step_limits,
 )
 from tokprof.profiler.analysis.summary import summarize
+from tokprof.profiler.errors import FileFormatError
 from tokprof.profiler.record import (
     Calibration,
     Cell,
@@ -245,6 +246,26 @@ def test_without_calibration_or_shape_there_is_no_floor_and_a_note_says_why():
     unknown = summarize([run_of(shape=False)], fingerprint="f", calibration=calibrated())
     assert all(phase.roofline is None for phase in unknown.phases)
     assert "no-floor" in {n.code for n in unknown.notes}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({}, "hidden"), ({"hidden": "x"}, "hidden"), ({"layer_count": -1}, "layer_count is -1, wants 1 or more")],
+)
+def test_sizes_that_are_none_are_refused_by_name(changed, said):
+    run = run_of()
+    run = replace(run, model=replace(run.model, shape=run.model.shape | changed if changed else {"family": "llama"}))
+    with pytest.raises(FileFormatError, match=f"run r: key 'model.shape': .*{said}"):
+        summarize([run], fingerprint="f", calibration=calibrated())
+
+
+def test_a_dtype_whose_bytes_nobody_knows_has_no_floor():
+    run = run_of()
+    summary = summarize([replace(run, model=replace(run.model, dtype="float64"))], fingerprint="f",
+                        calibration=calibrated())  # fmt: skip
+    assert all(phase.roofline is None and phase.step_limits is None for phase in summary.phases)
+    (note,) = [note for note in summary.notes if note.code == "no-floor"]
+    assert note.message.startswith("no floor in float64: known are float32")
 
 
 def test_a_step_costs_its_whole_batch_also_when_a_sequence_has_ended():

@@ -182,7 +182,12 @@ def test_a_damaged_calibration_is_as_good_as_none(calibrated, tmp_path):
     (kept,) = (calibrated[0] / "calibrations").iterdir()
     folder = tmp_path / "calibrations"
     folder.mkdir()
-    for content in ("{", json.dumps(json.loads(kept.read_text()) | {"schema_version": 99})):
+    whole = json.loads(kept.read_text())
+    damage = [{"schema_version": 99}, {"probes": []}]
+    damage += [
+        {"probes": [p | {"samples": samples} for p in whole["probes"]]} for samples in ([], [0.0], [-1], [1e-300])
+    ]
+    for content in ("{", *(json.dumps(whole | changed) for changed in damage)):
         (folder / kept.name).write_text(content)
         done = tokprof(tmp_path, "limits", "tiny-llama", "--device", "cpu", "--context", 9)
         assert done.returncode == 2
