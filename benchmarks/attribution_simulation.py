@@ -693,7 +693,7 @@ def tables(design, tally):
 def measured_components(file):
     """Return the variance components of a recorded study, root mean squares over its arms."""
     found = [c["components"] for c in json.loads(file.read_text())["comparisons"] if c["components"]]
-    return {k: float(np.sqrt(np.mean([c[k] ** 2 for c in found]))) for k in ("between_sd", "within_sd")}
+    return {k: float(np.sqrt(np.mean([c[f"{k}_log"] ** 2 for c in found]))) for k in ("between_sd", "within_sd")}
 
 
 def measured_noise(noise, plant, design, components, mapped):

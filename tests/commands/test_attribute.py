@@ -273,6 +273,9 @@ def test_logarithms_in_the_json_are_of_what_it_says_they_are():
     parts = [line[f"{part}_log"] for part in ("verbosity", "fertility", "steps", "step_cost")]
     assert sum(parts) == pytest.approx(line["total_log"])
     assert data["natural"][0]["token_count_log"] == -0.2
+    (components,) = [c["components"] for c in data["comparisons"]]
+    (whole,) = [c.components for c in report.comparisons]
+    assert (components["between_sd_log"], components["within_sd_log"]) == (whole.between_sd, whole.within_sd)
 
 
 def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):
