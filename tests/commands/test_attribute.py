@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tokprof.profiler.analysis.stats import VarianceComponents
 from tokprof.profiler.analysis.study import analyze_study
 from tokprof.profiler.analysis.study_parts import NaturalLine
 from tokprof.profiler.commands.attribute import _arms, _progress, as_text, make_plan
@@ -243,7 +244,9 @@ def test_logarithms_in_the_json_are_of_what_it_says_they_are():
     answers = NaturalLine(
         arm="tuned", answer_count=4, token_count=8.0, ended_share=1.0, log_ratio=-0.2, same_tokens=0.5
     )
-    data = json.loads(as_text(replace(report, natural=(answers,))))
+    known = VarianceComponents(between_sd=0.003, within_sd=0.005, process_count=3, block_count=8)
+    comparisons = tuple(replace(comparison, components=known) for comparison in report.comparisons)
+    data = json.loads(as_text(replace(report, natural=(answers,), comparisons=comparisons)))
     rates = {(x["arm"], x["language"]): x for x in data["rates"]}
     own = [(arm, i, item) for arm in (0, 1) for i, item in enumerate(plan.items) if item.language == "go"]
     for arm, name in enumerate(("base", "tuned")):
@@ -273,9 +276,8 @@ def test_logarithms_in_the_json_are_of_what_it_says_they_are():
     parts = [line[f"{part}_log"] for part in ("verbosity", "fertility", "steps", "step_cost")]
     assert sum(parts) == pytest.approx(line["total_log"])
     assert data["natural"][0]["token_count_log"] == -0.2
-    (components,) = [c["components"] for c in data["comparisons"]]
-    (whole,) = [c.components for c in report.comparisons]
-    assert (components["between_sd_log"], components["within_sd_log"]) == (whole.between_sd, whole.within_sd)
+    assert data["comparisons"][0]["components"]["between_sd_log"] == 0.003
+    assert data["comparisons"][0]["components"]["within_sd_log"] == 0.005
 
 
 def test_an_analysis_needs_neither_models_nor_torch(finished, tmp_path):

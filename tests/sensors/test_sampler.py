@@ -49,7 +49,7 @@ def test_samples_of_the_device_and_the_host_reach_the_columns(
 ) -> None:
     nvml_stub(power_mw=400_000, temperature_c=52, reasons=4, compute=f"{watched.pid} 4001", power_cap_share=0.25)
     before_ns = time.monotonic_ns()
-    log = sampled(watched.pid, tmp_path / "samples", 1.5, period_ms=20)
+    log = sampled(watched.pid, tmp_path / "samples", 1.5, period_ms=20, counter_period=True)
     after_ns = time.monotonic_ns()
     power, host = log.power, log.host
     assert power is not None
@@ -75,6 +75,14 @@ def test_samples_of_the_device_and_the_host_reach_the_columns(
     assert codes(log) <= {"sampling-stretched"}  # 20 ms are more than few cores are asked to give
 
 
+def test_the_energy_counter_is_watched_only_for_who_wants_its_period(
+    nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    nvml_stub(counter_period_ms=10)
+    assert sampled(watched.pid, tmp_path / "plain", 0.1).counter_period_ns is None
+    assert sampled(watched.pid, tmp_path / "watched", 0.1, counter_period=True).counter_period_ns is not None
+
+
 @pytest.mark.alone
 def test_a_power_wave_is_followed(nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     # A busy machine stretches the period to 100 ms; were half a wave twice that, all readings could meet its steps.
@@ -91,7 +99,7 @@ def test_what_the_driver_does_not_give_is_an_absent_column_and_a_note(
     nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
     nvml_stub(**{"error.nvmlDeviceGetTotalEnergyConsumption": 3, "field_error.74": 3})
-    log = sampled(watched.pid, tmp_path / "samples", 0.3)
+    log = sampled(watched.pid, tmp_path / "samples", 0.3, counter_period=True)
     assert log.power is not None
     assert log.power.energy_mj is None
     assert log.power.power_cap_ns is None
