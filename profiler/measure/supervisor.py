@@ -24,7 +24,7 @@ from tokprof.profiler.errors import Interrupted, MeasurementError, OutputError, 
 from tokprof.profiler.measure.assemble import Observations, assemble
 from tokprof.profiler.measure.loop import interrupts_held, on_interrupt
 from tokprof.profiler.measure.request import KINETO_FILE, NOTHING_KEPT, RAW_FOLDER, Message, Request
-from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, Run
+from tokprof.profiler.record import ClockAlignment, HostStacks, InterpreterStacks, Note, Outcome, PassKind, Run
 from tokprof.profiler.sensors.marker import ClockMarker
 from tokprof.profiler.sensors.pyspy import PySpy, start_pyspy
 from tokprof.profiler.sensors.samples import SampleLog, SamplerProcess, read_samples
@@ -151,6 +151,7 @@ def _session(request: Request, scratch: Path, report: Report, keep: Callable[[st
         report=report,
         subject=request.model,
         nvml_device=request.nvml_device,
+        counter_period=PassKind.ENERGY in request.passes,
         keep=keep,
     )
 
@@ -201,6 +202,7 @@ class Session:
     report: Report
     subject: str  # what is measured, for the user's eyes
     nvml_device: int | None = None
+    counter_period: bool = False  # whether the energy counter's own is to be known; the process waits for that
     samples: Path | None = None  # where the sampler writes; None: into the scratch folder
     worker: "subprocess.Popen[bytes] | None" = None
     sampler: SamplerProcess | None = None
@@ -290,6 +292,7 @@ class Session:
             device_uuid=device_uuid if device_uuid and forced is None else None,
             device_index=forced,
             use_nvml=bool(device_uuid) or forced is not None,
+            counter_period=self.counter_period,
         ).start()
         return "yes"
 

@@ -43,14 +43,17 @@ class SampleLog:
     power: PowerSamples | None
     host: HostSamples | None
     alignment: ClockAlignment | None
-    counter_period_ns: int | None = None  # of the energy counter, as measured on the device
+    counter_period_ns: int | None = None  # of the energy counter, as measured on the device where that was asked for
     own_cpu_share: float | None = None  # of one core, used by the sampler itself; None where it was killed
     notes: tuple[Note, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 class SamplerProcess:
-    """The running sampler. Use it as a context manager, or call :meth:`start` and :meth:`stop`."""
+    """The running sampler. Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+
+    With ``counter_period`` it begins by watching how often the energy counter moves, for up to 1.5 s.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class SamplerProcess:
         device_uuid: str | None = None,
         device_index: int | None = None,
         use_nvml: bool = True,
+        counter_period: bool = False,
         period_ms: float = DEFAULT_PERIOD_MS,
         host_period_ms: float = DEFAULT_HOST_PERIOD_MS,
     ) -> None:
@@ -72,6 +76,8 @@ class SamplerProcess:
             self._words += ["--device-index", str(device_index)]
         if not use_nvml:
             self._words.append("--no-nvml")
+        if counter_period:
+            self._words.append("--counter-period")
         self._process: subprocess.Popen[bytes] | None = None
         self._failure = ""
 
