@@ -377,6 +377,7 @@ class _Profile(Session):
         return "no" if self.interrupts else "yes"
 
     def _energy_window(self) -> str:
+        """Return how long a window the counter wants, in nanoseconds; "no" where there is none or that is too long."""
         from tokprof.profiler.analysis.energy import required_window_ns
 
         if self.sampler is None:
@@ -384,7 +385,15 @@ class _Profile(Session):
         period_ns = read_samples(self.sampler.path).counter_period_ns
         if period_ns is None:
             return "no"
-        return str(min(required_window_ns(period_ns), round(self.request.energy_window_s * 1e9)))
+        window_ns = required_window_ns(period_ns)
+        if window_ns > self.request.energy_window_s * 1e9:
+            message = (
+                f"energy was not measured: the counter moves every {period_ns / 1e6:.0f} ms and wants windows of "
+                f"{window_ns / 1e9:.1f} s, longer than the {self.request.energy_window_s:g} s that one may take"
+            )
+            self.notes.append(Note(code="energy-refused", message=message))
+            return "no"
+        return str(window_ns)
 
     def _start_spy(self, *, only_interpreter: bool) -> str:
         assert self.worker is not None
