@@ -161,12 +161,14 @@ def load_s(model: str) -> float:
 def profile_s(model: str, shapes: Iterable[tuple[int, int]], sizes: Sizes) -> float:
     """Return what profiling shapes with the model loaded once should take, a clean and a kernel pass each."""
     seconds = load_s(model)
-    for batch, context in shapes:
+    for number, (batch, context) in enumerate(shapes):
         prefill_s, step_s = repetition_s(model, batch, context, sizes.new_tokens)
         once_s = prefill_s + (sizes.new_tokens - 1) * step_s
         clean = math.ceil(sizes.clean_s / once_s)
-        # One more to warm up; under the profiler a step takes the host longer.
-        seconds += (1 + clean) * once_s + min(3, clean) * prefill_s + 2 * sizes.trace_steps * step_s + AROUND_S
+        seconds += (1 + clean) * once_s + AROUND_S  # one more to warm up
+        first = number == 0  # whose first prefill and step under the profiler set it up
+        profiled_s = (min(3, clean) + first) * prefill_s + (sizes.trace_steps + first) * step_s
+        seconds += profiled_s + sizes.trace_steps * step_s  # a step takes the host longer there
     return seconds
 
 

@@ -77,6 +77,16 @@ def test_the_parts_fit_the_budget_with_a_reserve(program, tmp_path, memory_bytes
         assert part.expected_s < part.limit_s <= program.BUDGET_S
 
 
+def test_the_plan_counts_every_prefill_of_a_shape(program, monkeypatch):
+    """Where one repetition takes all the time there is: two clean ones, one traced; the first shape sets tracing up."""
+    sizes = program.true_sizes(H100_BYTES)
+    around_s = program.load_s("StarCoder") + program.AROUND_S
+    monkeypatch.setattr(program, "repetition_s", lambda *_: (100.0, 0.0))
+    assert program.profile_s("StarCoder", [(1, 512)], sizes) == pytest.approx(around_s + 400)
+    both_s = program.profile_s("StarCoder", [(1, 512), (32, 8192)], sizes)
+    assert both_s == pytest.approx(around_s + 700 + program.AROUND_S)
+
+
 @pytest.mark.parametrize(
     ("model", "memory", "batch", "why"),
     [

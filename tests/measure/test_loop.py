@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tokprof.profiler.measure import loop
 from tokprof.profiler.measure.clocks import CudaClock, HostClock
 from tokprof.profiler.measure.loop import SpanBuilder, Workload, measure_clean, measure_energy, repeat
 from tokprof.profiler.measure.stopping import StopLimits
@@ -445,6 +446,18 @@ def test_decode_takes_its_own_time_however_long_prefill_keeps_the_device(prefill
     whole_ns = times[Phase.PREFILL] + instants.pause_device_ns + times[Phase.DECODE]
     assert whole_ns == pytest.approx(instants.end_ns[-1] - instants.start_ns[0], abs=10)
     assert instants.host_start_ns[1] >= instants.end_ns[0]
+
+
+def test_only_the_first_profile_of_a_process_sets_tracing_up(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(loop, "_tracing_is_set_up", False)
+    diary = Diary()
+    clock = HostClock(diary.tell_ns)
+    for prefills in (1 + 2, 2):
+        diary.calls.clear()
+        _, results = loop.profiled(diary, clock, work(3), repetition_count=2, on_gpu=False)
+        assert len(results) == 2
+        assert diary.calls.count("prefill") == prefills
 
 
 def test_what_ends_with_its_first_token_has_no_pause():
