@@ -52,6 +52,8 @@ MEMORY_SHARE = 0.95  # of the device's memory that a plan may fill
 LISTED_MEMORY_BYTES = 80 << 30  # of the device whose parts are listed where there is none
 PREFILL_LIMIT_S = 8.0  # a batch whose prefill takes longer is not worth its time
 LORA_RANK = 16
+TEXT_BYTES = 1070  # of a text of the corpus, in the mean of those that a study draws; a byte is a token there
+CONTENT_SHARE = 0.023  # of it, which a study decodes
 GIGA = 1e9
 
 # What things should take on an H100 beside which 16 cores stand: on the safe side of what its data sheet, and the same
@@ -64,6 +66,7 @@ PREFILL_FLOPS_PER_S = 500e12
 READ_BYTES_PER_S = 2.2e12
 LAYER_S = 0.7e-3  # of the host, for one layer of a decode step in eager mode
 AROUND_S = 4.0  # a shape's first launches, the profiler's start and export, and joining it all
+TRACE_S = 2.0  # the profiler's start and export alone
 STACKS_S = 9.0  # two passes beside py-spy
 GRAPH_S = 15.0  # torch.compile of one of three graphs: the prefill, a first step, a step of any length
 TESTS_S = 58.0  # of it 22 for two windows of the energy counter
@@ -174,10 +177,13 @@ def profile_s(model: str, shapes: Iterable[tuple[int, int]], sizes: Sizes) -> fl
 
 def study_s(model: str, sizes: Sizes) -> float:
     """Return what a study of four arms, each in processes of its own, should take."""
-    _, step_s = repetition_s(model, 1, 512, sizes.new_tokens)
-    text_s = 30 * step_s  # three per cent of 900 bytes, which are the tokens here, and reading what is before
+    prefill_s, step_s = repetition_s(model, 1, round(0.2 * TEXT_BYTES), sizes.new_tokens)
+    sample_s = prefill_s + CONTENT_SHARE * TEXT_BYTES * step_s
     languages = sizes.study[1].count(",") + 1
-    return 4 * sizes.study_processes * (load_s(model) + (1 + languages) * text_s) + 4 * AROUND_S
+    # A sample to warm up, and before each other a prefill; three short traced repetitions and what sets tracing up.
+    measured_s = (1 + languages) * sample_s + languages * prefill_s
+    traced_s = TRACE_S + 2 * (4 * prefill_s + 10 * step_s)  # the host takes twice as long there
+    return 4 * sizes.study_processes * (load_s(model) + measured_s + traced_s)
 
 
 def weight_bytes(model: str) -> int:
@@ -292,7 +298,7 @@ def parts(sizes: Sizes, work: Path, results: Path, *, study: bool = False) -> li
                         *("attribute", "--base", work / f"{short}-model/base", "--weights", "random"),
                         *("--adapter", work / f"{short}-model/adapter", "--placebo", work / f"{short}-model/adapter"),
                         *("-P", sizes.study_processes, *sizes.study, *device, "--prompt-share", 0.2),
-                        *("--content-share", 0.03, "--natural", 0, "--trace-steps", 3),
+                        *("--content-share", CONTENT_SHARE, "--natural", 0, "--trace-steps", 3),
                         *("--out", work / f"{short}-study"),
                     ),
                     study_s(model, sizes),

@@ -87,6 +87,14 @@ def test_the_plan_counts_every_prefill_of_a_shape(program, monkeypatch):
     assert both_s == pytest.approx(around_s + 700 + program.AROUND_S)
 
 
+def test_the_plan_of_a_study_counts_every_prefill_and_trace_of_its_processes(program, monkeypatch):
+    sizes = program.true_sizes(H100_BYTES)
+    own_s = program.load_s("StarCoder") + program.TRACE_S
+    monkeypatch.setattr(program, "repetition_s", lambda *_: (100.0, 0.0))
+    # To warm up, twice in each of six languages, and four times under the profiler, where all takes twice as long.
+    assert program.study_s("StarCoder", sizes) == pytest.approx(4 * 3 * (own_s + 100 * (1 + 2 * 6 + 2 * 4)))
+
+
 @pytest.mark.parametrize(
     ("model", "memory", "batch", "why"),
     [

@@ -132,6 +132,9 @@ def measure(request: StudyRequest, folder: Path, channel: Channel) -> None:
     for block in request.blocks:
         channel.send("stage", "blocks")
         started = time.monotonic_ns()
+        if on_gpu:  # a length that is new to an arm means choosing and loading kernels, and fresh memory
+            for arm in dict.fromkeys(block.order):
+                arms[arm].engine(block.item, plan.batch_size).prefill()
         samples = tuple(_sample(arms[arm], arm, plan, block, clock) for arm in block.order)
         finished = FinishedBlock(session=request.session, block=block, samples=samples)
         channel.send(

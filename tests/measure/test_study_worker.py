@@ -153,6 +153,28 @@ def test_a_probe_that_fails_in_the_middle_is_said_at_the_end(measured):
     assert note.message.endswith("driver gone")
 
 
+@pytest.mark.parametrize("device", ["cuda:0", "cpu"])
+def test_on_a_gpu_no_sample_is_an_arm_s_first_at_its_length(measured, monkeypatch, device):
+    calls = []
+
+    class Watched(study_worker.TransformersEngine):
+        def prefill(self):
+            calls.append("prefill")
+            return super().prefill()
+
+        def decode(self, token):
+            calls.append("step")
+            return super().decode(token)
+
+    monkeypatch.setattr(study_worker, "TransformersEngine", Watched)
+    pipe, _ = measured(device=device)
+    (block,) = (msgspec.json.decode(detail, type=FinishedBlock) for kind, _, detail in pipe.sent if kind == "block")
+    arm_count, order = len(set(block.block.order)), block.block.order
+    sample = ["prefill", "step", "step"]
+    beforehand = ["prefill"] * (arm_count if device != "cpu" else 0)
+    assert calls == sample * arm_count + beforehand + sample * len(order)
+
+
 def test_on_a_cpu_only_the_first_process_is_traced(measured):
     pipe, traced = measured(device="cpu")
     assert traced == []
