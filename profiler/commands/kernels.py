@@ -213,8 +213,10 @@ def _benchmark(chosen: "Sequence[Case]", dtype: Any, sample_count: int, *, as_js
     for case in _tracked(chosen, "measuring"):
         try:
             with torch.inference_mode():
-                results.append(measure(case, dtype, sample_count))
+                result = measure(case, dtype, sample_count)
+            torch.cuda.synchronize()  # an error of its launches may come late, and is its own
             torch.cuda.empty_cache()
+            results.append(result)
         except KeyboardInterrupt:
             interrupted = True  # what was measured is printed first
             break

@@ -79,12 +79,15 @@ def test_a_case_that_fails_or_a_stop_costs_no_other_case_its_figures(monkeypatch
     from tokprof.profiler.commands import kernels as command
     from tokprof.profiler.errors import MeasurementError
 
-    ends = iter([None, torch.OutOfMemoryError("no"), RuntimeError("ptxas fatal\nand more"), None])
+    ends = iter([None, torch.OutOfMemoryError("no"), RuntimeError("ptxas fatal\nand more"), None, "late"])
+    late = []  # what the next call that waits for the device raises
     timing = benchmark.Timing(cold_ns=(2000.0,), warm_ns=(1000.0,), late_count=0)
 
     def measure(case, dtype, _count):
         error = next(ends, KeyboardInterrupt() if stopped else None)
-        if error is not None:
+        if error == "late":
+            late.append(RuntimeError("an illegal memory access"))
+        elif error is not None:
             raise error
         cost = case.cost(dtype)
         return benchmark.Measured(
@@ -92,7 +95,12 @@ def test_a_case_that_fails_or_a_stop_costs_no_other_case_its_figures(monkeypatch
         )
 
     monkeypatch.setattr(benchmark, "measure", measure)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    def ask_the_device():
+        if late:
+            raise late.pop()
+
+    monkeypatch.setattr(torch.cuda, "synchronize", ask_the_device)
+    monkeypatch.setattr(torch.cuda, "empty_cache", ask_the_device)
     device = SimpleNamespace(name="a device", driver="1")
     monkeypatch.setattr("tokprof.profiler.environment.environment", lambda _: SimpleNamespace(device=device))
     monkeypatch.setattr("tokprof.profiler.commands.calibrate.kept_calibration", lambda _: None)
@@ -100,8 +108,10 @@ def test_a_case_that_fails_or_a_stop_costs_no_other_case_its_figures(monkeypatch
     with pytest.raises(KeyboardInterrupt if stopped else MeasurementError):
         command._benchmark(chosen, torch.bfloat16, 5, as_json=True)
     kept = json.loads(capsys.readouterr().out)["cases"]
-    assert len(kept) == (4 if stopped else len(chosen))
-    assert [case.get("failure") for case in kept[:4]] == [None, "out of memory", "ptxas fatal", None]
+    assert len(kept) == (5 if stopped else len(chosen))
+    assert [case.get("failure") for case in kept[:5]] == [
+        None, "out of memory", "ptxas fatal", None, "an illegal memory access",
+    ]  # fmt: skip
     assert kept[3]["kernel_time"]["cold_ns"] == [2000.0]
 
 
