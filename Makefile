@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 OUT ?= runs/first-profile
 EVIDENCE ?=
 
-# Where no GPU is present, the constraints file picks the CPU build of torch.
-GPU := $(wildcard /dev/nvidia0)
+# Where no GPU is present, the constraints file picks the CPU build of torch. A container may be given any one of several.
+DEVICES ?= /dev
+GPU := $(wildcard $(DEVICES)/nvidia[0-9]*)
 CONSTRAINTS := $(if $(GPU),,--constraint constraints.txt)
 
 # `make test SLOW=1` adds the slow tests; those that need a GPU run where there is one.

@@ -25,6 +25,21 @@ def test_slow_tests_run_when_asked_and_gpu_tests_where_there_is_one(slow, gpu):
         assert eval(one_by_one, marks) == (runs and (is_alone or wants_gpu)), (marks, one_by_one)
 
 
+@pytest.mark.parametrize(
+    ("devices", "gpu"),
+    [(("nvidia0",), True), (("nvidia3", "nvidiactl"), True), (("nvidiactl", "nvidia-uvm", "nvidia-caps"), False)],
+)
+def test_a_gpu_is_seen_whatever_its_number(tmp_path, devices, gpu):
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    for name in devices:
+        (tmp_path / name).touch()
+    words = ["make", "--dry-run", "test", f"DEVICES={tmp_path}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    _, one_by_one = re.findall(r'pytest .*-m "(.*)"', done.stdout)
+    assert ("(alone or gpu)" in one_by_one) == gpu
+
+
 def test_the_study_on_a_gpu_is_a_call_of_its_own():
     if shutil.which("make") is None:
         pytest.skip("no make here")

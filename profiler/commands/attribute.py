@@ -512,7 +512,7 @@ def _step_seconds(model: str) -> float:
         size = float(sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))) or size
     elif Path(model).is_file():
         size = float(Path(model).stat().st_size)
-    return size / (GPU_BYTES_PER_S if Path("/dev/nvidia0").exists() else CPU_BYTES_PER_S)
+    return size / (GPU_BYTES_PER_S if any(Path("/dev").glob("nvidia[0-9]*")) else CPU_BYTES_PER_S)
 
 
 @contextlib.contextmanager

@@ -95,6 +95,7 @@ def test_a_case_that_fails_or_a_stop_costs_no_other_case_its_figures(monkeypatch
         )
 
     monkeypatch.setattr(benchmark, "measure", measure)
+
     def ask_the_device():
         if late:
             raise late.pop()
