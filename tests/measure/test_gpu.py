@@ -1,4 +1,4 @@
-"""On a real GPU: device times against kernel times, the energy counter against power, and no waiting inside."""
+"""On a real GPU: device times against kernel times, the energy counter against power, and no waiting in a phase."""
 
 import pytest
 
@@ -72,6 +72,14 @@ def test_nothing_in_prefill_or_decode_waits_for_the_device():
             engine.ended(token)
     finally:
         torch.cuda.set_sync_debug_mode(before)
+
+
+def test_no_step_is_issued_before_prefill_has_ended(run):
+    clean = run.spans.of(pass_kind=PassKind.CLEAN, counted=True)
+    (error_ns,) = (alignment.error_ns for alignment in run.alignments if alignment.source == "cuda events")
+    issued_ns, ended_ns = clean.host_start_ns[clean.step == 1], clean.device_end_ns[clean.step == 0]
+    assert len(issued_ns) == run.stop.repetition_count
+    assert (issued_ns >= ended_ns - error_ns - 100_000).all()  # the two clocks may drift meanwhile
 
 
 def test_the_device_reads_its_own_clock_around_each_phase(run):
