@@ -330,7 +330,7 @@ def heaviest_kernels(
     """
     scales = [one.kernel_scale for one in profiled]
     known = None not in scales  # else a process has no clean time of its profiled steps, and shares are as profiled
-    time_ns: Counter[str] = Counter()
+    time_ns: dict[str, float] = {}
     launches: Counter[str] = Counter()
     limits: dict[str, Array] = {}
     category: dict[str, str] = {}
@@ -342,7 +342,7 @@ def heaviest_kernels(
         of_names = None if floors is None else floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
         for code in np.flatnonzero(counts):
             name = kernels.names[code]
-            time_ns[name] += float(sums[code]) * (scale or 1.0 if known else 1.0)
+            time_ns[name] = time_ns.get(name, 0.0) + float(sums[code]) * (scale or 1.0 if known else 1.0)
             launches[name] += int(counts[code])
             if of_names is not None:
                 limits[name] = limits.get(name, 0.0) + of_names[:, code]
@@ -359,7 +359,7 @@ def heaviest_kernels(
             time_us_per_span=value / len(profiled) / 1e3 if known else None,
             limit=kernel_limit(limits[name], len(profiled)) if name in limits else None,
         )
-        for name, value in time_ns.most_common(count)
+        for name, value in sorted(time_ns.items(), key=lambda item: -item[1])[:count]
     )
 
 

@@ -6,6 +6,7 @@ neither's time, the device is waited for, so that each phase begins on an idle o
 (``Clock.between``).
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -142,11 +143,15 @@ def profiled(
     from torch.profiler import ProfilerActivity, profile
 
     global _tracing_is_set_up
+    if on_gpu:
+        # CUPTI, once attached, would slow what is measured after this, such as the next shape's clean pass.
+        os.environ.setdefault("TEARDOWN_CUPTI", "1")
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     if not _tracing_is_set_up:
         # The first profile of a process sets up the tracing library; that is not part of any figure.
         with profile(activities=activities, record_shapes=True):
             repeat(engine, clock, Workload(mode=work.mode, new_token_count=min(2, work.new_token_count)))
+        clock.begin(0)  # CUPTI detaches at the next call of the driver, and a profile begun before waits for that
         _tracing_is_set_up = True
     with profile(activities=activities, record_shapes=True) as profiler:  # by their shapes kernels have floors
         results = [

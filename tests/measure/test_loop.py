@@ -1,5 +1,6 @@
 """The order of warm-up, work, marks and waiting, and the exact counts and units of every row."""
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -458,6 +459,33 @@ def test_only_the_first_profile_of_a_process_sets_tracing_up(monkeypatch):
         _, results = loop.profiled(diary, clock, work(3), repetition_count=2, on_gpu=False)
         assert len(results) == 2
         assert diary.calls.count("prefill") == prefills
+
+
+def test_on_a_gpu_a_trace_lets_go_of_the_device_before_the_next_and_when_it_is_done(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(loop, "_tracing_is_set_up", False)
+    monkeypatch.delenv("TEARDOWN_CUPTI", raising=False)
+    told = []
+
+    @contextmanager
+    def profile(**_options):
+        told.append("profile")
+        yield
+        told.append("end")
+
+    class Clock(HostClock):
+        def begin(self, mark_count):
+            told.append("driver")
+            super().begin(mark_count)
+
+    monkeypatch.setattr(torch.profiler, "profile", profile)
+    diary = Diary()
+    loop.profiled(diary, Clock(diary.tell_ns), work(3), repetition_count=1, on_gpu=True)
+    assert told == ["profile", "driver", "end", "driver", "profile", "driver", "end"]
+    assert os.environ["TEARDOWN_CUPTI"] == "1"
+    monkeypatch.setenv("TEARDOWN_CUPTI", "0")  # whoever has set it knows why
+    loop.profiled(diary, Clock(diary.tell_ns), work(3), repetition_count=1, on_gpu=True)
+    assert os.environ["TEARDOWN_CUPTI"] == "0"
 
 
 def test_what_ends_with_its_first_token_has_no_pause():
