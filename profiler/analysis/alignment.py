@@ -18,6 +18,7 @@ SAME_NORMAL_NAME = 12
 SAME_OPERATOR = 10
 SAME_CATEGORY = 4
 AND_OPERATOR = 2  # more, where the operator is the same as well
+AND_SHAPE = 4  # more, where the operator's call had the same sizes: no large product is paired with a small one
 SAME_LAYER = 1  # more, so that repeated layers keep their number
 # In these, another operator or functor is another piece of work.
 _TOLD_APART_BY_NAME = ("elementwise", "copy", "embedding/sampling", "other")
@@ -63,6 +64,7 @@ class _Words:
     category: Array
     operator: Array  # 0: unknown
     alike: Array  # whether two of its category are the same work under any name
+    shape: Array  # 0: unknown, or of one side only
     kind: Array  # the same number for kernels that are the same in all these
     layer: Array
 
@@ -73,10 +75,25 @@ class _Words:
         return _Words(*(getattr(self, column)[rows] for column in self.__slots__))
 
 
+def shared_shapes(*sides: StepKernels) -> list[Array]:
+    """Return for each kernel of each side the code of its call's shape, the same on both; 0 where one side lacks it."""
+    shared = set[str].intersection(*(_shapes_of(kernels) for kernels in sides))
+    codes = {shape: number for number, shape in enumerate(sorted(shared), start=1)}
+    found = []
+    for kernels in sides:
+        of_code = np.array([*(codes.get(shape, 0) for shape in kernels.shapes), 0], dtype=np.int64)  # -1: unknown
+        found.append(np.zeros(len(kernels), dtype=np.int64) if kernels.shape is None else of_code[kernels.shape])
+    return found
+
+
+def _shapes_of(kernels: StepKernels) -> set[str]:
+    return set() if kernels.shape is None else {kernels.shapes[code] for code in np.unique(kernels.shape) if code >= 0}
+
+
 def _words(*sides: StepKernels) -> list[_Words]:
     codes: dict[str, int] = {"": 0}
     found = []
-    for kernels in sides:
+    for kernels, shape in zip(sides, shared_shapes(*sides), strict=True):
         kinds, key = _distinct(kernels)
         rows = [
             [codes.setdefault(word, len(codes)) for word in (name, normal_name(name), category, operator)]
@@ -84,14 +101,16 @@ def _words(*sides: StepKernels) -> list[_Words]:
             for name, category, operator in kinds
         ]
         name, normal, category, operator, alike = np.array(rows, dtype=np.int64).reshape(-1, 5)[key].T
-        found.append(_Words(name, normal, category, operator, alike > 0, key, kernels.layer))
+        kind = key * (int(shape.max(initial=0)) + 1) + shape
+        found.append(_Words(name, normal, category, operator, alike > 0, shape, kind, kernels.layer))
     return found
 
 
 def _equal_ahead(a: _Words, b: _Words) -> int:
-    """Return how many kernels have the same name on both sides from here on: they match, whatever follows."""
+    """Return how many kernels have the same name and shape on both sides from here on: they match, whatever follows."""
     count = min(len(a), len(b))
-    differs = np.flatnonzero((a.name[:count] != b.name[:count]) | (a.category[:count] != b.category[:count]))
+    unlike = [getattr(a, part)[:count] != getattr(b, part)[:count] for part in ("name", "category", "shape")]
+    differs = np.flatnonzero(unlike[0] | unlike[1] | unlike[2])
     return int(differs[0]) if len(differs) else count
 
 
@@ -102,6 +121,8 @@ def _scores(a: _Words, row: int, b: _Words) -> Array:
     alike = category & a.alike[row]
     score = np.select([name, normal, operator, alike], [SAME_NAME, SAME_NORMAL_NAME, SAME_OPERATOR, SAME_CATEGORY], 0)
     score = score + np.where(operator & (name | normal), AND_OPERATOR, 0)
+    if a.shape[row]:
+        score = score + np.where((score > 0) & (b.shape == a.shape[row]), AND_SHAPE, 0)
     return np.where(category, score, 0).astype(np.int8)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tokprof.profiler.analysis.alignment import align, normal_name
+from tokprof.profiler.analysis.alignment import align, normal_name, shared_shapes
 from tokprof.profiler.analysis.attribution import log_mean_divisia
 from tokprof.profiler.analysis.stats import variance_of_median
 from tokprof.profiler.record import Array, LedgerLine, PhaseDiff, StepKernels, TypicalStep
@@ -26,10 +26,11 @@ def compare_steps(a: TypicalStep, b: TypicalStep) -> PhaseDiff:
     """Align two typical steps and account for the difference of their wall times."""
     rows_a, rows_b = align(a.kernels, b.kernels)
     kernels = _line_keys(a.kernels, b.kernels, rows_a, rows_b, "kernel")
+    kinds = _kinds(a.kernels, b.kernels, rows_a, rows_b, kernels)
     ledgers, line_of = [], []
     for by in GROUPINGS:
         groups = kernels if by == "kernel" else _line_keys(a.kernels, b.kernels, rows_a, rows_b, by)
-        lines, of = _ledger(a, b, rows_a, rows_b, groups, kernels)
+        lines, of = _ledger(a, b, rows_a, rows_b, groups, kinds)
         ledgers.append((by, lines))
         line_of.append((by, of))
     explained = sum(line.difference_ns for line in ledgers[0][1])
@@ -89,13 +90,17 @@ _Keys = tuple[Array, tuple[str, ...]]  # for each line of the alignment the code
 
 
 def _ledger(
-    a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, groups: _Keys, kernels: _Keys
+    a: TypicalStep, b: TypicalStep, rows_a: Array, rows_b: Array, groups: _Keys, kinds: Array
 ) -> tuple[tuple[LedgerLine, ...], Array]:
-    """Return the lines of a ledger, the largest difference first, and for each line of the alignment its line."""
+    """Return the lines of a ledger, the largest difference first, and for each line of the alignment its line.
+
+    Within a line each of the ``kinds`` of kernels is split by itself: count and duration where both sides have it, else
+    the kernel set.
+    """
     code, keys = groups
     count = len(keys)
-    # Within a line, each kernel is split by itself: count and duration where both sides have it, else the kernel set.
-    cells, cell = np.unique(code * len(kernels[1]) + kernels[0], return_inverse=True)
+    kind_count = int(kinds.max(initial=0)) + 1
+    cells, cell = np.unique(code * kind_count + kinds, return_inverse=True)
     cell = cell.reshape(-1)
     in_a, in_b = rows_a >= 0, rows_b >= 0
     count_a, total_a = _sums(cell[in_a], a.kernels.duration_ns[rows_a[in_a]], len(cells))
@@ -103,7 +108,7 @@ def _ledger(
     counted = [(count_a, total_a), (count_b, total_b)]
     split = log_mean_divisia(*(np.stack([n, total / np.maximum(n, 1)], axis=-1) for n, total in counted))
     count_effect, duration_effect, set_effect = (
-        np.bincount(cells // len(kernels[1]), weights=part, minlength=count)
+        np.bincount(cells // kind_count, weights=part, minlength=count)
         for part in (split.effect[:, 0], split.effect[:, 1], split.item_set)
     )
     n_a, a_ns = _sums(code[in_a], a.kernels.duration_ns[rows_a[in_a]], count)
@@ -257,6 +262,22 @@ def _kernel_keys(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array) -
     name_a = np.where(rows_a >= 0, _taken(a.name, rows_a), -1)
     name_b = np.where(rows_b >= 0, _taken(b.name, rows_b), -1)
     return _named(name_a, name_b, word)
+
+
+def _kinds(a: StepKernels, b: StepKernels, rows_a: Array, rows_b: Array, kernels: _Keys) -> Array:
+    """Return for each line of the alignment the code of its kernel and of its call's shape, if both sides have that.
+
+    So products of an adapter, which one side alone has, are not taken for more of the large ones.
+    """
+    shapes_a, shapes_b = shared_shapes(a, b)
+    own_a, own_b = (
+        np.where(rows_a >= 0, _taken(shapes_a, rows_a), 0),
+        np.where(rows_b >= 0, _taken(shapes_b, rows_b), 0),
+    )
+    paired = (rows_a >= 0) & (rows_b >= 0)
+    shape = np.where(paired & (own_a != own_b), 0, np.maximum(own_a, own_b))
+    kinds: Array = kernels[0] * (int(shape.max(initial=0)) + 1) + shape
+    return kinds
 
 
 def _taken(values: Array, rows: Array) -> Array:

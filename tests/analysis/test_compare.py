@@ -241,6 +241,31 @@ def test_among_many_lines_of_pure_noise_none_is_called_an_effect():
     assert not [line for line in lines["kernel"] if line.verdict == "effect"]
 
 
+def test_small_products_beside_large_ones_are_new_and_not_more_of_the_large():
+    """As of an adapter kept apart: by their name alone, they would be priced like the products of the weights."""
+
+    def step(shapes, durations):
+        one = a_step(["mm"] * len(shapes), durations, [0.0] * len(shapes))
+        words = tuple(dict.fromkeys(shapes))
+        told = {"shape": [words.index(shape) for shape in shapes], "shapes": words, "call": list(range(len(shapes)))}
+        return replace(one, kernels=replace(one.kernels, **told))
+
+    base = step(["wide", "tall"] * 3, [100.0, 200.0] * 3)
+    beside = step(["wide", "down", "up", "tall", "down", "up"] * 3, [101.0, 2.0, 3.0, 198.0, 2.0, 3.0] * 3)
+    diff = compare_steps(base, beside)
+    pairs = [(i, j) for i, j in zip(diff.a_row.tolist(), diff.b_row.tolist(), strict=True) if i >= 0 and j >= 0]
+    assert pairs == [(0, 0), (1, 3), (2, 6), (3, 9), (4, 12), (5, 15)]
+    (line,) = dict(diff.ledgers)["category"]
+    assert line.kernel_set_effect_ns == pytest.approx(30.0)
+    assert line.duration_effect_ns == pytest.approx(-3.0)
+    assert line.count_effect_ns == pytest.approx(0.0)
+    # What both sides have more or less often is still counted, and shapes of one side alone are no reason against it.
+    longer = compare_steps(base, step(["wide of more", "tall of more"] * 4, [100.0, 200.0] * 4))
+    (line,) = dict(longer.ledgers)["category"]
+    assert line.kernel_set_effect_ns == 0.0
+    assert line.count_effect_ns == pytest.approx(300.0)
+
+
 def test_processes_and_steps_are_not_mixed_into_one_interval():
     diff = compare_steps(noisy(1.0, 1, unit="process"), noisy(1.2, 2))
     assert {line.verdict for _, lines in diff.ledgers for line in lines} == {"one sample"}
