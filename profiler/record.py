@@ -815,7 +815,7 @@ class StepLimits:
 
     floor_ms: float
     time_ms: float
-    bound: str  # what the floor is made of: "compute" or "memory"
+    bound: str  # what the floor is made of: "compute", "memory" or "cache"
     mfu: float | None  # of the device's rate of products in the model's dtype; None where that was not measured
     mbu: float  # of its bandwidth
     owners: tuple[GapOwner, ...]  # of the time and of the floor, which both are the sums of theirs; largest gap first

@@ -85,8 +85,12 @@ def compare(
             notes.append(
                 Note(
                     code="no-kernels",
-                    message=f"{letter}'s trace holds neither device work nor operators",
-                    advice="profile it with the kernel pass" if runs else "record it with the profiler's activities on",
+                    message=f"{letter} has no kernel pass"
+                    if runs
+                    else f"{letter}'s trace holds neither device work nor operators",
+                    advice="profile it without --skip kernels; `tokprof show` has its times"
+                    if runs
+                    else "record it with the profiler's activities on",
                 )
             )
         notes += [note for recording in side for note in recording.trace.notes]
@@ -366,7 +370,9 @@ def _doubt(side: str, step: TypicalStep) -> Note:
 def headline(diff: TimelineDiff) -> str:
     """Say in one or two sentences what differs and where it comes from."""
     if not diff.phases:
-        return "The two have no phase in common, so nothing is compared."
+        kernels = [note for note in diff.notes if note.code == "no-kernels"]
+        why = "there are no kernels to compare" if kernels else "the two have no phase in common"
+        return f"Nothing is compared: {why}."
     sentences = [_sentence(phase) for phase in diff.phases]
     if diff.unlike:
         sentences.append(f"The two did not do the same work: {', '.join(diff.unlike)}.")
@@ -395,7 +401,10 @@ def _sentence(diff: PhaseDiff) -> str:
     if total.verdict in ("noise", "inconclusive"):
         found = "differs by no more than noise" if total.verdict == "noise" else "shows no difference beyond its noise"
         return f"{what} {found}{here} ({times}, {relative:+.1%}; 95 % interval).{worth}"
-    word = "slower" if change > 0 else "faster"
+    word = f"{abs(relative):.1%} slower" if change > 0 else f"{abs(relative):.1%} faster"
+    is_so, came_out = f"is {word} than A's", f"came out {word} than A's"
+    if relative >= 1:  # a share beyond 100 % is hard to read
+        is_so = came_out = f"takes ×{diff.b.wall_ns / diff.a.wall_ns:,.3g} the time of A's"
     lines = [line for line in dict(diff.ledgers)["category"] if line.key != SIDE_BY_SIDE]
     unsure = {line.key: f" ({line.verdict})" for line in lines if line.verdict in ("noise", "inconclusive")}
     parts = [(line.key + unsure.get(line.key, ""), line.difference_ns - line.gap_effect_ns) for line in lines]
@@ -405,12 +414,11 @@ def _sentence(diff: PhaseDiff) -> str:
     listed = ", ".join(f"{name} {value / 1e6:+.3f} ms" for name, value in telling)
     if diff.disturbed:
         return (
-            f"{what} of B came out {abs(relative):.1%} {word} than A's{here} ({times}), which is not to be relied on: "
-            f"{doubts}. In the ledger: {listed}."
+            f"{what} of B {came_out}{here} ({times}), which is not to be relied on: {doubts}. In the ledger: {listed}."
         )
     if diff.doubts:
         return (
-            f"{what} of B is {abs(relative):.1%} {word} than A's{here} ({times}); where that comes from is not to be "
+            f"{what} of B {is_so}{here} ({times}); where that comes from is not to be "
             f"relied on: {doubts}. In the ledger: {listed}."
         )
-    return f"{what} of B is {abs(relative):.1%} {word} than A's{here} ({times}): {listed}."
+    return f"{what} of B {is_so}{here} ({times}): {listed}."

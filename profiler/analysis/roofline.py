@@ -59,13 +59,16 @@ class Floor:
     flop_count: int
     byte_count: int  # of weights and cache
     compute_s: float | None  # None: nobody knows the device's rate in this dtype
-    memory_s: float
+    memory_s: float  # at the memory's bandwidth, less what the last cache holds, or at that cache's own
+    cache_s: float  # of this, at the cache's
     floor_s: float
 
     @property
     def bound(self) -> str:
-        """What takes longer, "compute" or "memory"."""
-        return "compute" if self.compute_s is not None and self.compute_s > self.memory_s else "memory"
+        """What takes longest: "compute", "memory", or "cache" where most of what is read could lie in it."""
+        if self.compute_s is not None and self.compute_s > self.memory_s:
+            return "compute"
+        return "cache" if self.cache_s > self.memory_s / 2 else "memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,30 +155,34 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
 
 def floor_of(steps: Sequence[Sequence[OperatorCost]], ceiling: Ceiling, dtype: str) -> Floor:
     """Return the least time of steps that follow each other, each bound by itself."""
-    compute_s, memory_s, floor_s = 0.0, 0.0, 0.0
+    compute_s = memory_s = cache_s = floor_s = 0.0
     flops = moved = 0
     for step in steps:
         products = sum(operator.flop_count for operator in step)
         size = sum(operator.weight_bytes + operator.cache_bytes for operator in step)
-        computing, moving = _least_s(products, size, ceiling, dtype)
+        computing, moving, cached = _least_s(products, size, ceiling, dtype)
         flops, moved = flops + products, moved + size
         compute_s, memory_s, floor_s = compute_s + computing, memory_s + moving, floor_s + max(computing, moving)
+        cache_s += moving if cached else 0.0
     return Floor(
         flop_count=flops,
         byte_count=moved,
         compute_s=compute_s if ceiling.flops_per_s.get(dtype) else None,
         memory_s=memory_s,
+        cache_s=cache_s,
         floor_s=floor_s,
     )
 
 
-def _least_s(flop_count: int, byte_count: int, ceiling: Ceiling, dtype: str) -> tuple[float, float]:
-    """Return how long products and bytes take at least; products in a dtype whose rate nobody knows take none."""
+def _least_s(flop_count: int, byte_count: int, ceiling: Ceiling, dtype: str) -> tuple[float, float, bool]:
+    """Return how long products and bytes take at least, and whether the latter is by the cache's bandwidth.
+
+    Products in a dtype whose rate nobody knows take no time.
+    """
     rate = ceiling.flops_per_s.get(dtype)
     moving = max(0, byte_count - ceiling.cache_bytes) / ceiling.bandwidth_bytes_per_s
-    if ceiling.cache_bandwidth_bytes_per_s:
-        moving = max(moving, byte_count / ceiling.cache_bandwidth_bytes_per_s)
-    return flop_count / rate if rate else 0.0, moving
+    from_cache = byte_count / ceiling.cache_bandwidth_bytes_per_s if ceiling.cache_bandwidth_bytes_per_s else 0.0
+    return flop_count / rate if rate else 0.0, max(moving, from_cache), from_cache > moving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -245,7 +252,7 @@ def _call_floor(operator: str, shape: str, ceiling: Ceiling) -> tuple[float, boo
     cost = call_cost(operator, sizes, strides, types)
     if cost is None:
         return float("nan"), False
-    computing, moving = _least_s(cost.flop_count, cost.byte_count, ceiling, cost.dtype)
+    computing, moving, _ = _least_s(cost.flop_count, cost.byte_count, ceiling, cost.dtype)
     return max(computing, moving) * 1e9, computing > moving
 
 

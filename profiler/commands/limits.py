@@ -218,6 +218,9 @@ def _adding_up(facts: dict[str, Any], kept: str) -> str:
         return words + "; launching the operators is not in it"
     if facts["decode"]["bound"] == "compute":
         return "the floor is every operation at the rate above; bytes are read meanwhile"
+    if facts["decode"]["bound"] == "cache":
+        rate, size = facts["device_cache_bandwidth_bytes_per_s"], _amount(facts["device_cache_bytes"])
+        return f"the floor is weights and {kept} at {rate / 1e9:,.1f} GB/s, the cache's: it could hold {size} of them"
     words = f"the floor is weights and {kept} over the bandwidth above; activations may stay on the chip"
     if size := facts["device_cache_bytes"]:
         words += f", and up to {_amount(size)} of the rest in its cache"

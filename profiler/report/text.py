@@ -146,6 +146,9 @@ def _roofline_table(summary: Summary) -> Table:
         ("MBU", [_share(None if r is None else r.mbu) for r in lines]),
     ]
     owners = [{} if p.step_limits is None else {o.name: o for o in p.step_limits.owners} for p in summary.phases]
+    if any(owners):
+        steps = [phase.step_limits for phase in summary.phases]
+        rows.append(("  a step, and its floor", ["" if s is None else _beside(s.time_ms, s.floor_ms) for s in steps]))
     rows += [
         (f"  gap of a step: {name}", [quantity(own[name].gap_ms, "ms") if name in own else "" for own in owners])
         for name in dict.fromkeys(name for own in owners for name in own)
@@ -155,6 +158,10 @@ def _roofline_table(summary: Summary) -> Table:
         style = "dim" if name.startswith(" ") else ""
         table.add_row(Text(name, style=style), *(Text(c, style="dim" if c in (ABSENT, "") else style) for c in cells))
     return table
+
+
+def _beside(time_ms: float, floor_ms: float) -> str:
+    return f"{quantity(time_ms)}, {quantity(floor_ms, 'ms')}"
 
 
 def _of_steps(summary: Summary) -> list[tuple[str, list[str]]]:

@@ -241,7 +241,7 @@ def _sum_line(step: StepTotal, kind: str) -> str:
         if step.time_of:  # put to the clean pass, whose time need not have been in what the profiled one saw
             why = f"which was in no gap of the profiled pass, or which medians of single {kind} and gaps leave over"
         parts.append(f"{sign} residual {duration(abs(step.residual_ms))}, {why}")
-    busy = f"; busy {step.busy_ms / step.wall_ms:.1%}" if step.wall_ms else ""
+    busy = f"; kernels ran in {step.busy_ms / step.wall_ms:.1%} of whole steps" if step.wall_ms else ""
     return f"{' '.join(parts)} = {duration(step.wall_ms)}{busy}"
 
 
@@ -346,7 +346,8 @@ def print_comparison(diff: TimelineDiff, console: Console, *, by: str, top: int)
 
 LEGEND = (
     "A ms and B ms are the kernels' own time. change = count (run more or less often) + duration (took longer or "
-    "shorter) + new/gone (of a kind that only one side has) + gaps (idle time right before them)."
+    "shorter) + new/gone (of a kind that only one side has) + gaps (idle time right before them). What ran behind "
+    "other kernels is in their lines, but not in the step: (kernels side by side) takes it off."
 )
 
 

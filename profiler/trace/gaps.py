@@ -3,7 +3,8 @@
 Every gap lies between the end of the last work and the start of the next. Where the next was launched only after the
 device had run dry, the host is the cause: a call that waited for the device (synchronisation), or the launch was just
 late; the owner is then the operator and the Python frame in which the host spent the middle of that time. Where the
-work was queued in time, the device is: a copy was set up or ended, work of another stream had to end first, or neither.
+work was queued in time, the device is: work of another stream had to end first, or nothing tells why. A copy or memset
+beside such a gap is named, for setting one up takes time; that it is the cause is not known.
 """
 
 import re
@@ -17,7 +18,7 @@ GAP_CAUSES = (
     "",
     "host launch late",
     "synchronisation",
-    "memory copy",
+    "idle beside a memory copy",
     "dependency on another stream",
     "idle, work queued",
     "idle, launch not traced",

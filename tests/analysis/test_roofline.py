@@ -226,6 +226,18 @@ def test_utilisations_are_the_floor_s_parts_over_the_time():
     assert line.mbu == pytest.approx(line.byte_count / 2e-3 / 10e9)
 
 
+def test_what_could_lie_in_the_cache_is_bound_by_it_and_says_so():
+    run = run_of()
+    memory = replace(ceiling_of(calibrated()), cache_bytes=0, cache_bandwidth_bytes_per_s=None)
+    line = phase_roofline(run, Phase.DECODE, memory, time_ms=20.0)
+    assert line.bound == "memory"
+    held = replace(memory, cache_bytes=line.byte_count, cache_bandwidth_bytes_per_s=4 * memory.bandwidth_bytes_per_s)
+    beside = phase_roofline(run, Phase.DECODE, held, time_ms=20.0)
+    assert beside.bound == "cache"
+    assert beside.floor_ms == pytest.approx(line.floor_ms / 4)
+    assert beside.mbu == line.mbu  # of the memory's bandwidth
+
+
 def test_a_lower_clock_owns_its_part_of_a_gap_that_computing_binds():
     slow = ceiling_of(calibrated(probe("SM clock", 2e9, unit="Hz")))
     slow = replace(slow, flops_per_s={"float32": 1e9}, sm_clock_hz=2e9)

@@ -428,7 +428,7 @@ def test_phases_switch_and_counters_show(page):
 
 def test_nothing_in_common_is_an_answer_too(page):
     driver = page(a_diff(phases=(), a_counters=None))
-    assert "nothing is compared" in driver.find_element("tag name", "h1").text
+    assert "Nothing is compared" in driver.find_element("tag name", "h1").text
     assert not driver.find_element("id", "timeline").is_displayed()
     assert quiet(driver) == []
 

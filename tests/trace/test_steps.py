@@ -111,7 +111,7 @@ def test_a_copy_before_or_behind_the_gap_is_its_cause(tmp_path, order):
         tmp_path, *FIRST, *events, work(start=110, end=120, correlation=2, **one),
         work(start=123, end=140, correlation=3, **other),
     )  # fmt: skip
-    assert gap_of(step) == (3, "memory copy", "Memcpy DtoH")
+    assert gap_of(step) == (3, "idle beside a memory copy", "Memcpy DtoH")
 
 
 def test_work_that_waited_for_another_stream_names_it(tmp_path):
