@@ -149,6 +149,7 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
         sm_clock_hz=clocks[0] if clocks else None,
         measured=True,
         source=f"measured on this device on {calibration.created[:10]}{threads}"
+        + (", whose cache could hold all that was read" if largest <= cache else "")
         + (", while other programs ran: calibrate again" if busy else ""),
     )
 

@@ -226,6 +226,13 @@ def test_utilisations_are_the_floor_s_parts_over_the_time():
     assert line.mbu == pytest.approx(line.byte_count / 2e-3 / 10e9)
 
 
+def test_a_bandwidth_that_may_be_the_cache_s_says_so():
+    known = calibrated()
+    for cache, said in ((32, False), (512, True)):
+        source = ceiling_of(replace(known, cache_bytes=cache)).source
+        assert ("whose cache could hold all that was read" in source) == said
+
+
 def test_what_could_lie_in_the_cache_is_bound_by_it_and_says_so():
     run = run_of()
     memory = replace(ceiling_of(calibrated()), cache_bytes=0, cache_bandwidth_bytes_per_s=None)
