@@ -582,15 +582,21 @@ def _library_errors(spec: ModelSpec, hub_id: str | None) -> Iterator[None]:
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         first = (str(error).strip() or repr(error)).splitlines()[0]
         if hub_id is not None and not isinstance(error, ValueError | KeyError):
-            raise ModelError(
-                f"{hub_id}: not to be had from the model hub ({first}). Without a network pass --weights random, a "
-                f"local folder, or a model that the package index carries{near_names(spec.name)}"
-            ) from error
+            raise ModelError(f"{hub_id}: not to be had from the model hub ({first}). {_without_hub(spec)}") from error
         raise ModelError(f"{spec.name}: cannot be loaded: {first}") from error
     except Exception as error:
         if type(error).__name__ == "SafetensorError":
             raise ModelError(f"{spec.name}: a safetensors file is damaged: {error}") from error
         raise
+
+
+def _without_hub(spec: ModelSpec) -> str:
+    """Say what can be run where no hub answers: of a model that is known by name, its shape."""
+    carried = " or ".join(entry.name for entry in ZOO.values() if entry.weights is not None)
+    known = find(spec.name) is not None
+    shape = "--weights random" if known else "a model of the zoo with --weights random"
+    words = f"Without a network pass {shape}, a local folder, or {carried}, whose weights the package index carries"
+    return words if known else f"{words}{near_names(spec.name)}"
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from tokprof.models.tokenizers import Tokenizer
 
 DEFAULT_TOKEN_COUNT = 256
 MAXIMUM_FOLDER_BYTES = 4 << 20
+SENTINEL_ROOM = 8  # tokens: more than any family puts around the two texts of a fill-in-the-middle prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +58,31 @@ def make_prompt(spec: PromptSpec, loaded: LoadedModel, *, new_token_count: int, 
     else:
         prompt = _text_prompt(spec, tokenizer, new_token_count if forced else 0)
     if len(prompt.ids) + new_token_count > loaded.context_token_count:
-        longest = loaded.context_token_count - new_token_count
         raise ModelError(
             f"{prompt.name}: the prompt's {len(prompt.ids):,} tokens and {new_token_count:,} new ones exceed the "
-            f"context of {loaded.name}, {loaded.context_token_count:,}; pass --prompt-tokens {max(1, longest)} or fewer"
+            f"context of {loaded.name}, {loaded.context_token_count:,}; "
+            f"pass {_what_fits(spec, len(prompt.ids), new_token_count, loaded.context_token_count)}"
         )
     return prompt
+
+
+def _what_fits(spec: PromptSpec, prompt_count: int, new_count: int, context_count: int) -> str:
+    """Say which options bring a prompt and its new tokens into the context."""
+    room = context_count - new_count - (SENTINEL_ROOM if spec.fill_in_the_middle else 0)
+    if room > 0:
+        return f"--prompt-tokens {room} or fewer"
+    if prompt_count >= context_count:
+        return f"--prompt-tokens and --new-tokens that are {context_count} or fewer together"
+    fewer = f"--new-tokens {context_count - prompt_count} or fewer"
+    whole = spec.token_count is None and (spec.source is not None or spec.fill_in_the_middle)
+    return f"--prompt-tokens {prompt_count} and {fewer}" if whole else fewer  # what is not decoded is read instead
 
 
 def _text_prompt(spec: PromptSpec, tokenizer: Tokenizer, forced_count: int) -> Prompt:
     text = _text(spec)
     ids = tokenizer.encode(text)
     if not ids:
-        raise ModelError(f"{spec.source}: no text to make a prompt of")
+        raise ModelError(f"{_origin(spec)}: no text to make a prompt of")
     wanted = spec.token_count
     if wanted is None and spec.source is None:
         wanted = DEFAULT_TOKEN_COUNT
@@ -77,7 +90,7 @@ def _text_prompt(spec: PromptSpec, tokenizer: Tokenizer, forced_count: int) -> P
     if wanted is None:
         if len(ids) <= taken:
             raise ModelError(
-                f"{spec.source}: its {len(ids)} tokens are no more than the {taken} to be decoded; pass fewer "
+                f"{_origin(spec)}: its {len(ids)} tokens are no more than the {taken} to be decoded; pass fewer "
                 "--new-tokens, a --prompt-tokens to repeat it to, or a --continuation"
             )
         wanted = len(ids) - taken
@@ -98,8 +111,8 @@ def _middle_prompt(spec: PromptSpec, tokenizer: Tokenizer, middle_count: int) ->
     ids = tokenizer.encode(_text(spec))
     if len(ids) < middle_count + 2:
         raise ModelError(
-            f"{spec.source}: {len(ids)} tokens are too few to take {middle_count} out of the middle; "
-            "pass fewer --new-tokens or a longer file"
+            f"{_origin(spec)}: {len(ids)} tokens are too few to take {middle_count} out of the middle; "
+            "pass fewer --new-tokens or a longer text"
         )
     around = len(ids) - middle_count if spec.token_count is None else min(spec.token_count, len(ids) - middle_count)
     start = (len(ids) - middle_count) // 2
@@ -132,6 +145,11 @@ def _prompt(name: str, ids: Sequence[int], continuation: Sequence[int], byte_cou
     return Prompt(name=name, ids=tuple(ids), continuation_ids=tuple(continuation), byte_count=byte_count, digest=digest)
 
 
+def _origin(spec: PromptSpec) -> str:
+    """Say where the text comes from, as the user knows it."""
+    return spec.name or ("tokprof's own source" if spec.source is None else str(spec.source))
+
+
 def _name(spec: PromptSpec, count: int) -> str:
     if spec.name is not None:
         return spec.name
@@ -143,7 +161,7 @@ def _text(spec: PromptSpec) -> str:
         return _read(Path(__file__)) + _read(Path(__file__).with_name("engine.py"))
     if spec.source.is_dir():
         return _folder_text(spec.source)
-    return _read(spec.source)
+    return _read(spec.source, _origin(spec))
 
 
 def _folder_text(folder: Path) -> str:
@@ -165,10 +183,10 @@ def _folder_text(folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, name: str | None = None) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text (byte {error.start}); a prompt is text") from error
+        raise ModelError(f"{name or path}: not UTF-8 text (byte {error.start}); a prompt is text") from error
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
+        raise ModelError(f"{name or path}: {error.strerror}") from error

@@ -136,6 +136,8 @@ def profile(
     if len(shapes) > 1 and compile_:
         raise InputError("--compile: what was compiled for one shape would serve the next; give one --shape")
     skipped = {str(kind) for kind in skip or ()}
+    if prompt == "":
+        raise InputError("--prompt '': an empty path; name a file or a folder, or leave --prompt out")
     if prompt not in (None, "-") and not Path(prompt).exists():
         raise InputError(f"--prompt {prompt}: no such file or folder")
     check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)

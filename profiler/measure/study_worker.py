@@ -178,7 +178,10 @@ def tokens_of(
         No tokenizer, a text of too few tokens to measure a step, or of more than the model's context holds.
     """
     if tokenizer is None:
-        raise InputError(f"{model}: has no tokenizer here, so it cannot read the corpus")
+        raise InputError(
+            f"{model}: has no tokenizer here, so it cannot read the corpus; name a folder that holds a tokenizer.json, "
+            "or a model for which `tokprof models` lists a tokenizer"
+        )
     prompts = tokenizer.encode_batch([item.prompt for item in plan.items])
     contents = tokenizer.encode_batch([item.content for item in plan.items])
     for item, prompt, content in zip(plan.items, prompts, contents, strict=True):

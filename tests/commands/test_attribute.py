@@ -474,7 +474,7 @@ def test_texts_that_no_arm_can_read_are_refused_before_the_plan(tiny, tmp_path, 
 def test_a_model_that_cannot_read_is_refused_before_the_plan():
     done = tokprof("attribute", "--base", "tiny-llama", "--weights", "random", "--plan")
     assert done.returncode == 2
-    assert "tiny-llama: has no tokenizer here, so it cannot read the corpus" in done.stderr
+    assert "tiny-llama: has no tokenizer here, so it cannot read the corpus; name a folder that" in done.stderr
 
 
 def test_a_plan_holds_the_texts_that_are_measured_and_no_others(tiny, tmp_path):

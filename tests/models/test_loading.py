@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import sys
 import weakref
@@ -260,6 +261,12 @@ def test_a_hub_that_is_out_of_reach_is_one_line(monkeypatch):
     with pytest.raises(ModelError, match=r"not to be had from the model hub.*--weights random") as caught:
         load(ModelSpec(name="some-org/some-model"))
     assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError) as caught:
+        load(ModelSpec(name="StarCoder2-3B"))
+    way = "Without a network pass --weights random, a local folder, or SmolLM2-135M-Instruct, whose weights the "
+    assert str(caught.value).endswith(f"{way}package index carries")  # and offers no name that was just typed
+    with pytest.raises(ModelError, match=r"of the zoo with --weights random.*did you mean StarCoder2-3B or"):
+        load(ModelSpec(name="bigcode/starcoder2-3b", weights="random"))
 
 
 def test_what_fits_says_bytes(monkeypatch):
@@ -444,8 +451,9 @@ def test_random_tokens_follow_the_seed():
     [
         ("", {}, "no text"),
         ("abc", {}, "3 tokens are no more than the 4"),
-        ("a" * 200, {}, "exceed the context of model, 100; pass --prompt-tokens 96"),
         ("abc", {"fill_in_the_middle": True}, "too few"),
+        ("abc", {"fill_in_the_middle": True, "name": "standard input"}, "^standard input: 3 tokens are too few"),
+        ("abc", {"name": "standard input"}, "^standard input: its 3 tokens"),
     ],
 )
 def test_prompts_that_cannot_be(tmp_path, text, spec, message):
@@ -453,10 +461,34 @@ def test_prompts_that_cannot_be(tmp_path, text, spec, message):
         prompt_of(text, tmp_path, **spec)
 
 
+@pytest.mark.parametrize(
+    ("length", "new", "spec", "ways"),
+    [
+        (200, 4, {}, ["--prompt-tokens 96 or fewer"]),
+        (9, 500, {"token_count": 30}, ["--new-tokens 70 or fewer"]),
+        (530, 500, {}, ["--prompt-tokens 30", "--new-tokens 70 or fewer"]),  # alone, fewer would make the prompt longer
+        (9, 500, {"token_count": 300}, ["--prompt-tokens and --new-tokens that are 100 or fewer together"]),
+        (200, 4, {"fill_in_the_middle": True}, ["--prompt-tokens 88 or fewer"]),
+    ],
+)
+def test_what_exceeds_the_context_is_told_the_options_that_fit(tmp_path, length, new, spec, ways):
+    with pytest.raises(ModelError) as caught:
+        prompt_of("a" * length, tmp_path, new=new, **spec)
+    way = " and ".join(ways)
+    assert str(caught.value).endswith(f"exceed the context of model, 100; pass {way}")
+    options = {"--prompt-tokens": "token_count", "--new-tokens": "new"}
+    given = {options[option]: int(value) for option, value in re.findall(r"(--\S+) (\d+)", way)}
+    if given:
+        assert prompt_of("a" * length, tmp_path, **{"new": new} | spec | given).ids  # they do
+
+
 def test_a_prompt_is_text(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"ab\xff")
     with pytest.raises(ModelError, match=r"not UTF-8 text \(byte 2\)"):
         make_prompt(PromptSpec(source=tmp_path / "x.bin"), Loaded, new_token_count=1, forced=True)
+    piped = PromptSpec(source=tmp_path / "x.bin", name="standard input")
+    with pytest.raises(ModelError, match=r"^standard input: not UTF-8 text"):
+        make_prompt(piped, Loaded, new_token_count=1, forced=True)
     with pytest.raises(ModelError, match="No such file"):
         make_prompt(PromptSpec(source=tmp_path / "missing"), Loaded, new_token_count=1, forced=True)
     with pytest.raises(ModelError, match="has no tokenizer here"):
