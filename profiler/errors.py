@@ -135,6 +135,16 @@ def writing(path: Path, option: str = "--out") -> Iterator[None]:
         raise OutputError(f"{path}: {error.strerror or error}; choose another {option}") from error
 
 
+def check_new_file(path: Path, option: str = "--out", *, force: bool) -> None:
+    """Refuse, before anything is measured, a file that ``option`` would replace unasked or put into no folder."""
+    if path.exists() and not force:
+        raise InputError(f"{path} exists already; choose another {option} or pass --force to replace it")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; choose another {option}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; choose another {option}")
+
+
 @contextmanager
 def new_file(path: Path, option: str = "--out") -> Iterator[Path]:
     """Give a temporary name beside ``path`` that becomes it when the block ends well, and vanishes when it does not."""

@@ -37,6 +37,7 @@ def analyze(
     top: Annotated[int, typer.Option(help="Lines of each table.", min=1)] = 15,
     categories: Categories = None,
     parquet: Annotated[Path | None, typer.Option(help="Folder to write the device's events to, as Parquet.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what --parquet wrote before.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what happened in a trace: phases, the typical step, gaps and their causes, the heaviest kernels."""
@@ -50,6 +51,9 @@ def analyze(
     from tokprof.profiler.trace.reader import read_trace, trace_files
     from tokprof.profiler.trace.steps import kernel_events, timeline
 
+    events = None if parquet is None else parquet / "kernels.parquet"
+    if events is not None and events.exists() and not force:
+        raise InputError(f"{events} exists already; choose another --parquet or pass --force to replace it")
     table = rules(categories)
     recordings = _recordings(trace)
     recording, content = recordings[0], recordings[0].trace
@@ -83,13 +87,14 @@ def analyze(
         said += rank_notes(totals, used)
         totals.sort(key=lambda total: (total.rank is None, total.rank or 0))
         analysis = replace(analysis, ranks=tuple(totals), notes=(*analysis.notes, *said))
-    if parquet is not None:
-        from tokprof.profiler.errors import writing
+    if events is not None:
+        from tokprof.profiler.errors import new_file, writing
         from tokprof.profiler.store import write_table
 
-        with writing(parquet, "--parquet"):
-            parquet.mkdir(parents=True, exist_ok=True)
-            write_table(kernel_events(content, table), parquet / "kernels.parquet")
+        with writing(events.parent, "--parquet"):
+            events.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(events, "--parquet") as temporary:
+            write_table(kernel_events(content, table), temporary)
     if as_json:
         _print_json(analysis)
         return
@@ -97,6 +102,8 @@ def analyze(
     from tokprof.profiler.report.timeline_text import print_analysis
 
     print_analysis(analysis, open_console())
+    if events is not None:
+        typer.echo(f"\nthe device's events: {visible(events)}")
 
 
 def compare(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError, visible
+from tokprof.profiler.errors import FileFormatError, InputError, MeasurementError, check_new_file, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,41 +21,47 @@ if TYPE_CHECKING:
 
 BUSY_CORES = 0.15  # used by others meanwhile, from which a CPU's ceilings come out too low
 PROBE_FAILED = "probe-failed"  # code of the note of a calibration that lacks probes
+FEW_SAMPLES = 1 / 3  # of another calibration's: the fastest of so few says less of what the device can do
 
 
 def calibrate(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto.")] = "auto",
     seconds: Annotated[float, typer.Option(help="Seconds for each probe; a probe is some attempts.", min=0.01)] = 0.5,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the calibration to this file, too.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing --out.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep this one even where an earlier one is sounder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
     """Measure what this device can do at best; reports then say how far from it a run is.
 
     Memory bandwidth by the size of what is read, matrix products by dtype, what a call costs; on a GPU launches, copies
     from the host and the SM clock besides. Kept per device and driver, and used by profile, show, compare and limits;
-    one that other programs disturbed, or of which probes failed, does not take the place of a sound one.
+    one that other programs disturbed, of which probes failed or that has far fewer samples does not take the place of a
+    sound one, unless --keep says so.
     """
     from tokprof.models.pull import cache_folder
     from tokprof.profiler.store import calibration_file, save_calibration
 
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"--device {device}: unknown; choose cpu, cuda, cuda:1, ... or auto")
+    if out is not None:
+        check_new_file(out, force=force)
     calibration = _measure(chosen_device(device), seconds)
     kept = calibration_file(cache_folder(), calibration.environment.device)
     stored = kept_calibration(calibration.environment.device)
-    worse = "" if stored is None else _worse(calibration, stored)
+    worse = "" if stored is None or keep else _worse(calibration, stored)
     for path in (None if worse else kept, out):
         if path is not None:
             save_calibration(calibration, path)
     if worse and stored is not None:
-        words = f"{worse}, so the calibration of {stored.created[:10]} is kept, in which that was not so"
-        print(f"tokprof: {words}: {visible(kept)}", file=sys.stderr)
+        words = f"{worse}, so the calibration of {stored.created[:10]} is kept, which is sounder"
+        print(f"tokprof: {words}: {visible(kept)}; --keep keeps the new one all the same", file=sys.stderr)
     if as_json:
         import msgspec
 
         typer.echo(msgspec.json.format(msgspec.json.encode(calibration), indent=2).decode())
         return
-    _print(calibration, None if worse else kept)
+    _print(calibration, None if worse else kept, out)
 
 
 def _worse(fresh: "Calibration", stored: "Calibration") -> str:
@@ -65,7 +71,10 @@ def _worse(fresh: "Calibration", stored: "Calibration") -> str:
     lacking = {(probe.name, probe.dtype) for probe in stored.probes} - {(p.name, p.dtype) for p in fresh.probes}
     failed = any(note.code == PROBE_FAILED for note in fresh.notes)
     busy = disturbed(fresh) and not disturbed(stored)
+    count, before = (sum(len(probe.samples) for probe in one.probes) for one in (fresh, stored))
+    few = count < FEW_SAMPLES * before and not disturbed(stored)
     words = ["other programs were running"] * busy + ["probes failed"] * (failed and bool(lacking))
+    words += [f"this one has {count:,} samples and an earlier one {before:,}"] * few
     return " and ".join(words)
 
 
@@ -191,7 +200,7 @@ def _driver_clock(device: str) -> "Iterator[Callable[[], float | None]]":
         yield clock_hz
 
 
-def _print(calibration: "Calibration", kept: Path | None) -> None:
+def _print(calibration: "Calibration", kept: Path | None, out: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -218,6 +227,8 @@ def _print(calibration: "Calibration", kept: Path | None) -> None:
         console.print(notes_text(calibration.notes))
     if kept is not None:
         console.print(Text(f"kept in {kept}", style="dim"), soft_wrap=True)
+    if out is not None:
+        console.print(Text(f"written to {out}", style="dim"), soft_wrap=True)
 
 
 def _figure(value: float, unit: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError, visible
+from tokprof.profiler.errors import InputError, check_new_file, visible
 
 if TYPE_CHECKING:
     from tokprof.models.pull import Progress
@@ -51,10 +51,8 @@ def fertility(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as data.")] = False,
 ) -> None:
     """Count what the same tasks cost in tokens: fertility by language, split into verbosity and premium."""
-    if html is not None and html.exists() and not force:
-        raise InputError(f"{html} exists already; choose another --html or pass --force to replace it")
-    if html is not None and not html.parent.is_dir():
-        raise InputError(f"{html}: there is no folder {html.parent}; choose another --html")
+    if html is not None:
+        check_new_file(html, "--html", force=force)
     from tokprof.models.corpora import load_corpus
     from tokprof.models.languages import language_key
     from tokprof.profiler.analysis.fertility import fertility as measure

@@ -107,10 +107,26 @@ def test_json_holds_the_same_as_data(tmp_path):
 
 def test_parquet_holds_every_event_of_the_device(tmp_path):
     write_trace(tmp_path / "t.json")
-    assert tokprof("analyze", "t.json", "--parquet", "out", folder=tmp_path).returncode == 0
+    done = tokprof("analyze", "t.json", "--parquet", "out", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.endswith("\nthe device's events: out/kernels.parquet\n")
     table = read_table(KernelEvents, tmp_path / "out" / "kernels.parquet")
     assert len(table) == 85
     assert int(table.duration_ns.sum()) == 85 * 20_000
+
+
+def test_parquet_is_replaced_only_when_asked(tmp_path):
+    write_trace(tmp_path / "t.json")
+    place = tmp_path / "out" / "kernels.parquet"
+    place.parent.mkdir()
+    place.write_text("mine")
+    done = tokprof("analyze", "t.json", "--parquet", "out", folder=tmp_path)
+    assert done.returncode == 2
+    assert "out/kernels.parquet exists already; choose another --parquet or pass --force" in done.stderr
+    assert place.read_text() == "mine"
+    assert tokprof("analyze", "t.json", "--parquet", "out", "--force", folder=tmp_path).returncode == 0
+    assert [path.name for path in place.parent.iterdir()] == ["kernels.parquet"]
+    assert len(read_table(KernelEvents, place)) == 85
 
 
 def test_own_categories_come_before_the_table(tmp_path):

@@ -66,7 +66,7 @@ def test_a_disturbed_calibration_does_not_replace_a_quiet_one(calibrated, tmp_pa
 
     def kept_after(measured):
         monkeypatch.setattr(calibrate, "_measure", lambda *_: measured)
-        calibrate.calibrate(device="cpu", seconds=0.01, out=tmp_path / "out.json", as_json=True)
+        calibrate.calibrate(device="cpu", seconds=0.01, out=tmp_path / "out.json", force=True, as_json=True)
         assert load_calibration(tmp_path / "out.json") == measured
         return calibrate.kept_calibration(quiet.environment.device)
 
@@ -77,6 +77,50 @@ def test_a_disturbed_calibration_does_not_replace_a_quiet_one(calibrated, tmp_pa
     assert kept_after(busy) == quiet
     assert f"the calibration of {quiet.created[:10]} is kept" in capsys.readouterr().err
     assert kept_after(later := replace(quiet, created="2032-01-01")) == later
+
+
+def test_a_calibration_of_few_samples_does_not_replace_one_of_many_unless_told_to(
+    calibrated, tmp_path, monkeypatch, capsys
+):
+    def of(count, notes=()):
+        probes = tuple(replace(probe, samples=probe.samples[:1] * count) for probe in calibrated[2].probes)
+        return replace(calibrated[2], probes=probes, notes=notes)
+
+    monkeypatch.setenv("TOKPROF_CACHE", str(tmp_path))
+
+    def kept_after(measured, **options):
+        monkeypatch.setattr(calibrate, "_measure", lambda *_: measured)
+        calibrate.calibrate(device="cpu", seconds=0.01, as_json=True, **options)
+        return calibrate.kept_calibration(measured.environment.device)
+
+    thorough, half, hasty = of(60), of(30), of(3)
+    assert kept_after(thorough) == thorough
+    assert kept_after(half) == half  # a busier minute, perhaps
+    assert kept_after(thorough) == thorough
+    assert capsys.readouterr().err == ""
+    assert kept_after(hasty) == thorough
+    said = capsys.readouterr().err
+    count = len(hasty.probes)
+    assert f"this one has {3 * count} samples and an earlier one {60 * count:,}, so the calibration of" in said
+    assert said.rstrip().endswith("; --keep keeps the new one all the same")
+    assert kept_after(hasty, keep=True) == hasty
+    assert capsys.readouterr().err == ""
+    disturbed = of(60, (Note(code=BUSY_MACHINE, message="m"),))
+    assert kept_after(disturbed, keep=True) == disturbed
+    assert kept_after(hasty) == hasty  # quiet, at least
+
+
+def test_a_file_of_a_calibration_is_told_and_replaced_only_when_asked(calibrated, tmp_path):
+    assert f"written to {calibrated[0] / 'copy.json'}" in calibrated[1].stdout
+    (tmp_path / "old.json").write_text("mine")
+    for out, said in (("old.json", "old.json exists already; choose another --out or pass --force"),
+                      ("none/new.json", "there is no folder")):  # fmt: skip
+        done = tokprof(tmp_path / "cache", "calibrate", "--device", "cpu", "--out", tmp_path / out)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    assert (tmp_path / "old.json").read_text() == "mine"
 
 
 def test_others_at_work_meanwhile_are_told():

@@ -76,7 +76,7 @@ def calibrated(monkeypatch, tmp_path):
 
     def run(*found):
         monkeypatch.setattr(probes, "probes", lambda *_, **__: iter(found))
-        calibrate.calibrate(device="cuda", seconds=0.01, out=tmp_path / "out.json", as_json=False)
+        calibrate.calibrate(device="cuda", seconds=0.01, out=tmp_path / "out.json", force=True, as_json=False)
         return calibrate.kept_calibration(GPU)
 
     return run
