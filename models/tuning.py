@@ -225,7 +225,7 @@ def tune(
             report("loss before", 0, None, None)
             state.loss_before = _loss(base.model, evaluated, spec)
         _train(spec, base.model, trained, optimizer, state, documents, checkpoint, checkpoint_steps, report, stopped)
-        report("loss after", spec.steps, spec.steps, state.losses[-1])
+        report("loss after", 0, None, None)
         loss_after = _loss(base.model, evaluated, spec)
         changes = trained.changes()
         report("writing", spec.steps, spec.steps, loss_after)

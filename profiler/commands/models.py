@@ -100,6 +100,9 @@ def pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
             if found.tokenizer is not None:
                 tokenizer = tokenizer_of(found.tokenizer, bar(f"{found.tokenizer} tokenizer"))
                 said.append(f"tokenizer: {tokenizer.vocabulary_count:,} tokens, ready")
+            elif found.hub_id is not None:
+                words = "not fetched, for no package carries it: on the hub like the weights; without it prompts are "
+                said.append(f"tokenizer: {words}random tokens")
             elif not said:
                 said.append("nothing to fetch: this model has random weights and no tokenizer")
     for line in said:

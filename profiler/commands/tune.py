@@ -257,7 +257,8 @@ def _progress(spec: "TuneSpec", out: Path) -> Iterator[Callable[[str, int, int |
         task = progress.add_task("starting", total=None)
 
         def show(stage: str, done: int, total: int | None, loss: float | None) -> None:
-            text = visible(words[stage]) + ("" if loss is None else f", loss {loss:.4f}")
+            of = " of its batch" if stage == "training" else ""  # the loss before and after is of other sequences
+            text = visible(words[stage]) + ("" if loss is None else f", loss{of} {loss:.4f}")
             progress.update(task, description=text, completed=done, total=total)
             step = max(1, spec.steps // 10)
             if not terminal and (stage != "training" or done % step == 0):

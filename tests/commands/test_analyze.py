@@ -215,6 +215,14 @@ def test_what_cannot_be_written_names_the_option_to_change(asked, option, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_tokenizer_that_no_package_carries_is_said_not_to_be_fetched(tmp_path):
+    done = tokprof("models", "pull", "SantaCoder", folder=tmp_path)
+    assert done.returncode == 0
+    weights, tokenizer = done.stderr.splitlines()
+    assert weights.startswith("SantaCoder weights: on the hub as bigcode/gpt_bigcode-santacoder")
+    assert tokenizer.startswith("SantaCoder tokenizer: not fetched, for no package carries it")
+
+
 @pytest.mark.parametrize("command", ["models", "models show tiny-llama"])
 def test_tables_of_models_are_whole_at_80_columns(command, tmp_path):
     done = tokprof(*command.split(), folder=tmp_path, columns=80)

@@ -1,6 +1,7 @@
 """``tokprof tune`` as a user meets it: results, refusals of one line, Ctrl-C and going on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def test_a_control_and_a_placebo_beside_the_tuned_model(tokprof, base, tmp_path)
     same = {key: value for key, value in tuned["settings"].items() if key != "data"}
     assert same == {key: value for key, value in control["settings"].items() if key != "data"}
     assert tuned["digest"] != control["digest"]
-    assert "loss" in progress
+    assert "tokprof: training, loss of its batch " in progress
+    assert "tokprof: the loss after\n" in progress  # not known yet, and the last batch's is another
+    assert re.findall(r"writing \S+, loss ([\d.]+)", progress) == [
+        f"{one['loss_after']:.4f}" for one in (tuned, control)
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cwe", "cwe-control"]
 
     code, said, _ = tokprof("tune", base, "--placebo", out, "--out", tmp_path / "placebo")
