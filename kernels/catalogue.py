@@ -20,6 +20,7 @@ from tokprof.kernels.rotary import rotary, rotary_cost, rotary_reference
 
 PREFILL_TOKENS = 4096  # of the kernels that a prompt runs as well
 LORA_RANK = 16
+_ATTENTION = "F.scaled_dot_product_attention"
 _EPS = 1e-5
 
 
@@ -54,11 +55,18 @@ class Case:
         return self.make("meta", dtype).cost
 
 
+def attended_count(shape: Any) -> int:
+    """Return how many tokens a step of a model attends to at most: its context, or its window."""
+    return min(shape.context_token_count, shape.window_token_count or shape.context_token_count)
+
+
 def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[int]) -> Iterator[Case]:
     """Give every kernel that a model can use, for decoding at each batch size and context length.
 
-    ``shape`` holds the sizes of a decoder by the names of ``tokprof.models.cost.ModelShape``.
+    ``shape`` holds the sizes of a decoder by the names of ``tokprof.models.cost.ModelShape``. Attention to more tokens
+    than the model takes is left out; with a single KV head it is given all the same, but as no model's.
     """
+    beyond: list[tuple[str, Any]] = []
     kernels: list[tuple[str, str, list[tuple[str, Any]]]] = []
     many = [(f"{rows} x {shape.hidden}", rows) for rows in (*batches, PREFILL_TOKENS)]
     biased = shape.norm_bias
@@ -80,11 +88,14 @@ def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[
                  [(f"{batch} x 1 token, {heads} + {kv_heads} heads of {size}", _rotary(batch, heads, kv_heads, size))
                   for batch in batches])
             )  # fmt: skip
-        kernels.append(
-            ("decode attention", "F.scaled_dot_product_attention",
-             [(f"{batch} x {context} tokens, {over}",
-               _attention(batch, heads, kv_heads, context, size)) for batch in batches for context in contexts])
-        )  # fmt: skip
+        attention = [
+            (context, (f"{batch} x {context} tokens, {over}", _attention(batch, heads, kv_heads, context, size)))
+            for batch in batches for context in contexts
+        ]  # fmt: skip
+        most = attended_count(shape)
+        kernels.append(("decode attention", _ATTENTION, [made for context, made in attention if context <= most]))
+        if kv_heads == 1:
+            beyond = [made for context, made in attention if context > most]
         query = heads * size
         kernels.append(
             ("LoRA", "torch operators",
@@ -113,6 +124,9 @@ def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[
     for kernel, library, made in kernels:
         for words, make in made:
             yield Case(kernel=kernel, model=model, shape=words, library=library, make=make)
+    whose = f"MQA of {shape.head_count} heads"
+    for words, make in beyond:
+        yield Case(kernel="decode attention", model=whose, shape=words, library=_ATTENTION, make=make)
 
 
 def _products(shape: Any) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = (80, 90, 100)  # A100, H100, B200
 _MODELS = ("Codestral-22B-v0.1", "StarCoder")
+_CONTEXTS = (2048, 8192, 32768)
 
 
 class Dtype(StrEnum):
@@ -38,7 +39,8 @@ def kernels(
     ] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Sequences side by side; default 1 and 32.", min=1)] = None,
     context: Annotated[
-        list[int] | None, typer.Option(help="Tokens in the cache; default 2048, 8192 and 32768.", min=1)
+        list[int] | None,
+        typer.Option(help="Tokens in the cache; default 2048, 8192 and 32768, as far as the model takes them.", min=1),
     ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Of weights and activations.")] = Dtype.BFLOAT16,
     samples: Annotated[int, typer.Option(help="Samples of each time.", min=5)] = 40,
@@ -58,7 +60,7 @@ def kernels(
     from tokprof.profiler.report.terminal import open_console
 
     kind = getattr(torch, dtype)
-    chosen = list(_chosen(model or _MODELS, only, batch or (1, 32), context or (2048, 8192, 32768)))
+    chosen = list(_chosen(model or _MODELS, only, batch or (1, 32), context))
     if resources:
         _resources(chosen, kind, as_json=as_json)
     elif list_ or not torch.cuda.is_available():
@@ -71,19 +73,26 @@ def kernels(
 
 
 def _chosen(
-    models: "Iterable[str]", only: str | None, batches: "Sequence[int]", contexts: "Sequence[int]"
+    models: "Iterable[str]", only: str | None, batches: "Sequence[int]", contexts: "Sequence[int] | None"
 ) -> "Iterator[Case]":
-    from tokprof.kernels.catalogue import cases
+    from tokprof.kernels.catalogue import attended_count, cases
     from tokprof.models.cost import shape_of
     from tokprof.models.zoo import entry
     from tokprof.profiler.commands.models import model_errors
 
+    with model_errors():
+        known = {one.name: shape_of(one.config) for one in map(entry, models)}
+    most = {name: attended_count(shape) for name, shape in known.items() if not shape.is_state_space}
+    if most and not any(shape.kv_head_count == 1 for shape in known.values()):
+        for context in contexts or ():
+            if context > max(most.values()):
+                taken = ", ".join(f"{name} to {count:,}" for name, count in most.items())
+                raise InputError(f"--context {context}: no model attends to so many tokens: {taken}")
     found, names = False, dict[str, None]()
-    for name in models:
-        with model_errors():
-            known = entry(name)
-            shape = shape_of(known.config)
-        for case in cases(shape, known.name, batches=batches, contexts=contexts):
+    for name, shape in known.items():
+        longest = most.get(name, 0)
+        wanted = contexts or (_CONTEXTS if longest >= min(_CONTEXTS) else (longest,))
+        for case in cases(shape, name, batches=batches, contexts=wanted):
             names[case.kernel] = None
             if only is None or only.lower() in case.kernel.lower():
                 found = True

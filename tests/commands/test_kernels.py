@@ -45,7 +45,18 @@ def test_without_a_gpu_the_kernels_are_listed_and_it_is_said_that_nothing_was_ti
     head = next(fact for fact in facts if fact["kernel"] == "LM head, greedy")
     assert head["byte_count"] == 2 * 49152 * 6144 + 2 * 6144 + 8
     assert head["flop_count"] == 2 * 49152 * 6144
-    assert {fact["model"] for fact in facts} == {"StarCoder"}
+    assert {fact["model"] for fact in facts} == {"StarCoder", "MQA of 48 heads"}
+
+
+def test_no_model_is_listed_with_more_tokens_than_it_takes():
+    def attention(*words):
+        facts = json.loads(tokprof("kernels", "--list", "--json", "--only", "attention", "--batch", 1, *words).stdout)
+        return [(fact["model"], int(fact["shape"].split()[2])) for fact in facts]
+
+    codestral = [("Codestral-22B-v0.1", count) for count in (2048, 8192, 32768)]
+    assert attention() == [*codestral, ("StarCoder", 2048), ("StarCoder", 8192), ("MQA of 48 heads", 32768)]
+    assert attention("--model", "StarCoder2-3B") == [("StarCoder2-3B", 2048)]  # its window is 4096
+    assert attention("--model", "tiny-llama") == [("tiny-llama", 512)]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +64,10 @@ def test_without_a_gpu_the_kernels_are_listed_and_it_is_said_that_nothing_was_ti
     [
         (("--only", "softmax"), "--only softmax: no kernel of that name; choose from 'RMSNorm', 'SwiGLU', 'rotary'"),
         (("--model", "Codestrel-22B-v0.1"), "did you mean Codestral-22B-v0.1"),
+        (
+            ("--model", "StarCoder2-3B", "--context", "9999"),
+            "9999: no model attends to so many tokens: StarCoder2-3B to",
+        ),
         (("--batch", "0"), "greater than or equal to 1"),
     ],
 )

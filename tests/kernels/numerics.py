@@ -259,6 +259,7 @@ class Tiny:
 
     family, hidden, ffn, head_count, kv_head_count, head_dim, vocabulary_count = "llama", 32, 40, 4, 2, 8, 50
     gated, norm_bias, position_rows, is_state_space = True, False, 0, False
+    context_token_count, window_token_count = 128, None
 
 
 class TinyMultiQuery(Tiny):

@@ -29,7 +29,7 @@ REGISTERS = 255
 
 def every_case():
     for model in ("Codestral-22B-v0.1", "StarCoder", "StarCoder2-7B", "SmolLM2-135M-Instruct"):
-        yield from cases(shape_of(entry(model).config), model, batches=(1, 32), contexts=(512, 32768))
+        yield from cases(shape_of(entry(model).config), model, batches=(1, 32), contexts=(512, 4096, 32768))
 
 
 def check(found):
