@@ -195,15 +195,15 @@ def _print(facts: dict[str, Any]) -> None:
     console.print()
     operators = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     kept = "state" if facts["is_state_space"] else "KV cache"
-    for title in ("of a decode step", "operations", "weights", kept, "activations", "of the floor", "bound by itself"):
-        left = title in ("of a decode step", "bound by itself")
+    for title in ("of a decode step", "operations", "weights", kept, "activations", "of floor", "bound by"):
+        left = title in ("of a decode step", "bound by")
         operators.add_column(title, justify="left" if left else "right", no_wrap=True)
     for one in facts["decode"]["operators"]:
         sizes = (_amount(one[f"{kind}_bytes"]) for kind in ("weight", "cache", "activation"))
         bound = (_time(one["floor_s"]), one["bound"]) if one["bound"] else ("", "")
         operators.add_row(one["name"], _amount(one["flop_count"], "FLOP"), *sizes, *bound)
     console.print(operators)
-    console.print(Text(_adding_up(facts, kept), style="dim"))
+    console.print(Text(f"{_adding_up(facts, kept)}; each operator is bound as it is by itself", style="dim"))
     console.print()
     for line in _turns(facts):
         console.print(Text(line))

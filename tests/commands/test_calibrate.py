@@ -183,6 +183,16 @@ def test_a_state_space_model_has_a_state_and_no_cache(tmp_path):
     assert re.search(r"final norm +8\.19 kB +16\.38 kB +< 0\.1 µs memory", text)
 
 
+@pytest.mark.parametrize("batch", [1, 512])
+def test_figures_are_whole_at_80_columns(in_process, monkeypatch, batch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for model in ("Codestral-22B-v0.1", "StarCoder", "SmolLM2-135M-Instruct", "mamba-codestral", "tiny-qwen2"):
+        text = in_process("limits", model, "--device", "h100", "--batch", batch).stdout
+        assert "…" not in text
+        assert re.search(r"of a decode step +operations +weights +(KV cache|state) +activations +of floor +bound by", text)
+        assert re.search(r"\nLM head +[\d.]+ .?FLOP +[\d.]+ .?B +[\d.]+ .?B +(< )?[\d.]+ .?s (memory|compute)", text)
+
+
 def test_an_adapter_is_told_its_base(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "StarCoder"}))
     for words in (("limits",), ("tune", "--out", tmp_path / "t"), ("profile",), ("attribute", "--base")):
