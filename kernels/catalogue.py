@@ -57,7 +57,7 @@ class Case:
 
 def attended_count(shape: Any) -> int:
     """Return how many tokens a step of a model attends to at most: its context, or its window."""
-    return min(shape.context_token_count, shape.window_token_count or shape.context_token_count)
+    return int(min(shape.context_token_count, shape.window_token_count or shape.context_token_count))
 
 
 def cases(shape: Any, model: str, *, batches: Sequence[int], contexts: Sequence[int]) -> Iterator[Case]:
