@@ -72,7 +72,7 @@ def _worse(fresh: "Calibration", stored: "Calibration") -> str:
     failed = any(note.code == PROBE_FAILED for note in fresh.notes)
     busy = disturbed(fresh) and not disturbed(stored)
     count, before = (sum(len(probe.samples) for probe in one.probes) for one in (fresh, stored))
-    few = count < FEW_SAMPLES * before and not disturbed(stored)
+    few = count < FEW_SAMPLES * before and disturbed(fresh) >= disturbed(stored)  # fewer but quiet ones are welcome
     words = ["other programs were running"] * busy + ["probes failed"] * (failed and bool(lacking))
     words += [f"this one has {count:,} samples and an earlier one {before:,}"] * few
     return " and ".join(words)

@@ -105,8 +105,9 @@ def test_a_calibration_of_few_samples_does_not_replace_one_of_many_unless_told_t
     assert said.rstrip().endswith("; --keep keeps the new one all the same")
     assert kept_after(hasty, keep=True) == hasty
     assert capsys.readouterr().err == ""
-    disturbed = of(60, (Note(code=BUSY_MACHINE, message="m"),))
-    assert kept_after(disturbed, keep=True) == disturbed
+    busy = (Note(code=BUSY_MACHINE, message="m"),)
+    assert kept_after(disturbed := of(60, busy), keep=True) == disturbed
+    assert kept_after(of(3, busy)) == disturbed
     assert kept_after(hasty) == hasty  # quiet, at least
 
 
