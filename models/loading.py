@@ -33,6 +33,12 @@ ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_a
 NAMED = "name a model's folder, a .gguf file, or a model that `tokprof models` lists"  # where a path leads nowhere
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _SAMPLED_VALUES = 64  # of each tensor, for the digest
+# Of a configuration: what a model of another shape differs in, by the names of every family of the zoo.
+_SHAPE_KEYS = (
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "max_position_embeddings", "n_embd", "n_layer", "n_head", "n_inner"),
+    *("n_positions", "state_size", "num_heads", "n_groups", "conv_kernel", "expand"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,31 @@ def tokenizer_at_hand(spec: ModelSpec) -> tuple[Tokenizer | None, int] | None:
         if folder.is_dir():
             return tokenizer_of_folder(folder), _context(folder_config(folder))
     return None
+
+
+def shape_at_hand(spec: ModelSpec) -> dict[str, int | str]:
+    """Return what a model's configuration says of its shape, without torch or a network.
+
+    Empty where this disk does not tell: something has to be fetched first, or a .gguf file to be read.
+
+    Raises
+    ------
+    ModelError
+        A folder whose config.json is damaged.
+    """
+    entry = find(spec.name)
+    folder = Path(spec.name).expanduser()
+    if entry is not None and spec.weights == "real":
+        if entry.weights is None or not (weights_folder(entry) / "config.json").is_file():
+            return {}
+        folder = weights_folder(entry)
+    elif entry is not None:
+        return _shape_of(dict(entry.config))
+    return _shape_of(folder_config(folder)) if folder.is_dir() else {}
+
+
+def _shape_of(config: dict[str, Any]) -> dict[str, int | str]:
+    return {key: value for key in _SHAPE_KEYS if isinstance(value := config.get(key), int | str)}
 
 
 def check(spec: ModelSpec) -> str:

@@ -91,7 +91,9 @@ def attribute(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in --out.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and stop; with --json as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Where to write the page; default STUDY/report.html.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where to write the page; default STUDY/report.html, or none with --json.")
+    ] = None,
     remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run Python code that a model's folder brings.")
     ] = False,
@@ -264,7 +266,7 @@ def make_plan(
     ------
     InputError
         An unknown language, a text too short to cut, shares that exceed the whole or give an arm too few tokens or more
-        than its context, more blocks than can be measured.
+        than its context, more blocks than can be measured, arms of another shape that nothing explains.
     """
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -324,6 +326,7 @@ def make_plan(
         raise InputError(f"no such study can be planned: {misfit(error, facts)}; choose another") from error
     if fault := fault_of(plan):
         raise InputError(f"no such study can be planned: {fault}")
+    _check_shapes(plan)
     _check_tokens(plan)
     return plan
 
@@ -339,6 +342,27 @@ def _drawn(items: "Sequence[Item]", count: int, seed: int) -> "list[Item]":
     for item in sorted(items, key=lambda item: rank[item.task or item.name]):
         of_language[item.language].append(item)
     return [item for own in of_language.values() for item in own[:count]]
+
+
+def _check_shapes(plan: "Plan") -> None:
+    """Refuse arms of another shape, as far as it is known before they are loaded; their run would be refused then."""
+    from tokprof.models.loading import ModelSpec, shape_at_hand
+    from tokprof.profiler.commands.models import model_errors
+
+    with model_errors():
+        shapes = [shape_at_hand(ModelSpec(name=arm.model, weights=arm.weights)) for arm in plan.arms]
+    for arm, shape in zip(plan.arms, shapes, strict=True):
+        keys = [key for key, value in shapes[0].items() if shape.get(key, value) != value]
+        unexplained = {"model.architecture"} if "model_type" in keys else set()
+        unexplained = (unexplained | {"model.config"}) - set(plan.explained)
+        if keys and unexplained:
+            key, *others = keys
+            more = f", and {', '.join(others)} differ{'s' * (len(others) == 1)} as well" if others else ""
+            options = " ".join(f"--explained {one}" for one in sorted(unexplained))
+            raise InputError(
+                f"{arm.model}: {key} is {shape[key]} and {shapes[0][key]} for the base{more}, so a difference in speed "
+                f"would not be the weights'; name another model, or pass {options} if it is part of what you study"
+            )
 
 
 def _check_tokens(plan: "Plan") -> None:
@@ -587,7 +611,8 @@ def _report(study: "Study", html: Path | None, *, as_json: bool, full: bool) -> 
     place = html or study.folder / "report.html"
     page = f"the page      {place}"
     try:
-        write_study_page(report, place)
+        if html is not None or not as_json:
+            write_study_page(report, place)
     except MeasurementError as error:
         if html is not None:
             raise
@@ -609,7 +634,8 @@ def as_text(report: "StudyReport") -> str:
     natural logarithms of an arm over the base, of its time where the name says nothing else: exp(x) - 1 is the relative
     difference, which ``margin_relative`` is for ``margin_log``. The effects of ``factors``, ``step`` and ``phases`` are
     parts of such a logarithm. In ``language_identity`` it is of the base in a language over itself in the pivot, in
-    ``fertility`` of the tokens per lexeme themselves. Times end in their unit. What is not known is ``null``.
+    ``fertility`` of the tokens per lexeme themselves. Times end in their unit. What is not known is ``null``, and so
+    are the margin where equivalence cannot be told, and seconds and effect of what cannot differ by design.
     """
     import msgspec
     import numpy as np
@@ -635,10 +661,11 @@ def as_text(report: "StudyReport") -> str:
         return [keyed(line, **{part: f"{part}_log" for part in parts}) for line in lines]
 
     facts = keyed(report)
-    facts["margin_relative"] = float(np.expm1(report.margin_log))
+    facts["margin_relative"] = None if report.margin_log is None else float(np.expm1(report.margin_log))
     facts["comparisons"] = [
         keyed(c)
         | {"identity": identity(c.identity), "timeline": ledgers(c.timeline)}
+        | {"factors": [keyed(x) | ({"seconds": None, "effect": None} if x.by_design else {}) for x in c.factors]}
         | {"components": c.components and keyed(c.components, between_sd="between_sd_log", within_sd="within_sd_log")}
         for c in report.comparisons
     ]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -221,11 +222,12 @@ def test_a_recorded_study_says_the_same_again(finished):
     full = tokprof("attribute", "--from", folder, "--full").stdout
     assert "against base" in full  # of the models' own answers
     assert "against base" not in again.stdout
+    page = (folder / "report.html").stat()
     data = json.loads(tokprof("attribute", "--from", folder, "--json").stdout)
+    assert (folder / "report.html").stat() == page  # it was asked for data
     assert math.log1p(data["margin_relative"]) == pytest.approx(data["margin_log"])
-    assert {line["by_design"] for c in data["comparisons"] for line in c["factors"] if line["factor"] == "N_in"} == {
-        True
-    }
+    cancelled = [line for c in data["comparisons"] for line in c["factors"] if line["factor"] == "N_in"]
+    assert [(x["by_design"], x["seconds"], x["effect"]) for x in cancelled] == [(True, None, None)] * 2
     assert [(x["ended_share"], x["token_count_log"]) for x in data["natural"]] == [
         (0.0, None)
     ] * 3  # all cut off at 4 tokens
@@ -352,6 +354,19 @@ def test_arms_of_another_shape_are_refused_by_key(tiny, corpus, tmp_path):
     (tmp_path / "wide" / "tokenizer.json").write_bytes((tiny / "base" / "tokenizer.json").read_bytes())
     words = options(tiny, corpus, tmp_path / "s")
     words[words.index(tiny / "tuned")] = tmp_path / "wide"
+    done = tokprof(*words, "--plan")  # before anything is loaded
+    assert done.returncode == 2
+    assert f"{tmp_path / 'wide'}: intermediate_size is 96 and 64 for the base" in done.stderr
+    assert "--explained model.config" in done.stderr
+    assert tokprof(*words, "--plan", "--explained", "model.config").returncode == 0
+
+
+def test_arms_of_another_configuration_are_refused_by_key_once_they_are_loaded(tiny, corpus, tmp_path):
+    shutil.copytree(tiny / "base", tmp_path / "other")
+    facts = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(facts | {"rms_norm_eps": 1e-5}))
+    words = options(tiny, corpus, tmp_path / "s")
+    words[words.index(tiny / "tuned")] = tmp_path / "other"
     done = tokprof(*words)
     assert done.returncode == 2
     assert "model.config is" in done.stderr
