@@ -39,6 +39,9 @@ OUTLYING = 3.0
 MINORITY = 0.25  # of values that stand far out: with more, the noise has two modes rather than outliers
 FEWEST_JUDGED = 8  # values of which one can be told to stand out
 
+TELLING = float(np.log(4))  # half of an interval's width at most; a wider one tells nothing
+FACTOR_TOLD = 1e3  # to which something is known, at most: beyond, it does not matter
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -58,6 +61,15 @@ class Estimate:
     method: str
     confidence: float = CONFIDENCE
     mean_value: float | None = None
+
+    def known_to(self) -> str | None:
+        """Say how well the estimate is known if its interval is too wide to tell anything; ``None`` of any other."""
+        if self.low is None or self.high is None or not (self.high - self.low) / 2 > TELLING:
+            return None
+        half = (self.high - self.low) / 2
+        within = half < np.log(FACTOR_TOLD)
+        factor = f"{float(f'{np.exp(half):.1g}'):,.0f}" if within else f"over {FACTOR_TOLD:,.0f}"
+        return f"known to a factor of {factor} only"
 
     def at(self, confidence: float) -> "Estimate":
         """Return the same estimate with the interval of another confidence, 0.9 for a test of equivalence at 5 %."""
@@ -80,11 +92,11 @@ class Verdict:
     """What an estimate tells. ``str()`` gives the words to print."""
 
     word: VerdictWord
-    margin: float  # a logarithm, as the estimate
+    margin: float | None  # a logarithm, as the estimate; None where equivalence cannot be told
     below_margin: bool  # shown to lie within the margin; an effect can
 
     def __str__(self) -> str:
-        within = f"±{np.expm1(self.margin):.3g}" if self.margin > 1 else f"±{100 * np.expm1(self.margin):.3g} %"
+        within = "" if self.margin is None else f"±{100 * np.expm1(self.margin):.3g} %"
         if self.word is VerdictWord.EQUIVALENT:
             return f"equivalent within {within}"
         if self.word is VerdictWord.EFFECT and self.below_margin:
@@ -359,14 +371,15 @@ def p_value(estimate: Estimate) -> float | None:
     return float(2 * stdtr(estimate.freedom, -abs(estimate.value) / estimate.error))
 
 
-def tost(estimate: Estimate, margin: float) -> float | None:
+def tost(estimate: Estimate, margin: float | None) -> float | None:
     """Return the p of equivalence within ±margin: the larger of two one-sided tests (Schuirmann 1987).
 
-    At most 0.05 exactly where the 90 % interval lies within the margin. ``None`` where there is no interval.
+    At most 0.05 exactly where the 90 % interval lies within the margin. ``None`` where there is no interval, or no
+    margin.
     """
     from scipy.special import stdtr
 
-    if estimate.error is None or estimate.freedom is None:
+    if margin is None or estimate.error is None or estimate.freedom is None:
         return None
     inside = margin - abs(estimate.value)
     if estimate.error == 0:
@@ -392,7 +405,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def verdict(
-    estimate: Estimate, p: float | None, p_equivalence: float | None, margin: float, *, alpha: float = ALPHA
+    estimate: Estimate, p: float | None, p_equivalence: float | None, margin: float | None, *, alpha: float = ALPHA
 ) -> Verdict:
     """Say what an estimate tells, from its p values, both adjusted for the claims of the report.
 

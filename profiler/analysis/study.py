@@ -41,6 +41,7 @@ from tokprof.profiler.study_samples import Study
 QUANTITIES = ("total", "prefill", "decode", "step")
 EVERY = "every language"
 DIFFERENCE = "unseen less seen"
+WIDEST_MARGIN = float(np.log(2))  # of equivalence: what may take twice as long is not as long
 METHOD_APART = "Hodges-Lehmann of blocks in processes side by side, Student's t over them"
 
 
@@ -97,7 +98,7 @@ class StudyReport:
     study: str
     device: str
     base: str
-    margin_log: float  # of equivalence
+    margin_log: float | None  # of equivalence; None where it cannot be told
     margin_reason: str
     claim_count: int
     process_count: int  # in the claims
@@ -317,14 +318,19 @@ def _measured_arms(study: Study, table: _Table) -> tuple[list[int], list[int], l
     return arms, left_out, notes
 
 
-def _margin(study: Study, table: _Table, arms: Sequence[int]) -> tuple[float, str]:
-    """Return the margin of equivalence: the one that was asked for, but never below what A/A itself shows."""
+def _margin(study: Study, table: _Table, arms: Sequence[int]) -> tuple[float | None, str]:
+    """Return the margin of equivalence and why it is that.
+
+    It is the one that was asked for, but never below what A/A itself shows; ``None`` where that is nothing like equal.
+    """
     asked = float(np.log1p(study.plan.margin))
     floor = 0.0
     for arm, facts in enumerate(study.plan.arms):
         if facts.role is ArmRole.AGAIN and arm in arms:
             estimate = _differences(study, table, arm, "total", range(len(study.plan.languages))).estimate()
             floor = max(floor, (stats.equivalence_margin(estimate) if estimate is not None else None) or 0.0)
+    if floor > WIDEST_MARGIN:
+        return None, f"A/A is not known to be zero within ±100%; ±{study.plan.margin:.2%} was asked for"
     if floor > asked:
         return floor, f"A/A is known to be zero only within this; ±{study.plan.margin:.2%} was asked for"
     return asked, "set before the run"
@@ -358,7 +364,7 @@ def _raw_claims(study: Study, table: _Table, arm: int) -> list[tuple[int, str, s
 
 
 def _comparison(
-    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float, traced: KernelPass | None
+    study: Study, table: _Table, arm: int, claims: Sequence[Claim], margin: float | None, traced: KernelPass | None
 ) -> tuple[Comparison, list[Note]]:
     plan = study.plan
     every = _differences(study, table, arm, "total", range(len(plan.languages)))
@@ -447,29 +453,31 @@ def sentences(report: StudyReport) -> tuple[str, ...]:
         told.append("all read the same tokens, so the tokenizer has no part in it")
     for comparison in again:
         if (claim := _whole(comparison)) is not None:
-            noise = f"{_percent(claim.estimate.value)} {_interval(claim.estimate)}"
+            known_to = claim.estimate.known_to()
+            noise = interval(claim.estimate, 1) if known_to is None else f"a difference {known_to}"
             told.append(f"the machine alone, the base against itself, shows {noise}")
     return tuple(f"{text[:1].upper()}{text[1:]}." for text in told)
 
 
 def _told(comparison: Comparison, claim: Claim, claim_count: int) -> str:
     """Say in words what an arm does to the time of the same text, and with the same tokens to tokens per second."""
-    log, interval = claim.estimate.value, _interval(claim.estimate)
+    log = claim.estimate.value
     if claim.verdict.startswith("effect"):
         more = "longer" if log > 0 else "less time"
-        told = f"{comparison.arm} takes {abs(np.expm1(log)):.1%} {more} than the base, {interval}"
+        told = f"{comparison.arm} takes {abs(np.expm1(log)):.1%} {more} than the base, {bounds(claim.estimate, 1)}"
         if comparison.same_tokens:
             told += f", {abs(np.expm1(-log)):.1%} {'fewer' if log > 0 else 'more'} tokens per second"
     elif claim.verdict.startswith("equivalent"):
-        told = f"{comparison.arm} takes as long as the base, {_percent(log)} {interval}"
+        told = f"{comparison.arm} takes as long as the base, {interval(claim.estimate, 1)}"
     else:
         low, high = claim.estimate.low, claim.estimate.high
         alone = low is not None and high is not None and (low > 0 or high < 0)
         among = f" among {claim_count} claims, only by this one alone" if alone else ""
+        known_to = claim.estimate.known_to()
         told = f"whether {comparison.arm} takes longer than the base or less cannot be told{among}, "
-        told += f"{_percent(log)} {interval}"
+        told += interval(claim.estimate, 1) if known_to is None else f"the difference is {known_to}"
     if not comparison.same_tokens:
-        told += f", with {_percent(_mean_fertility(comparison))} tokens for the same text"
+        told += f", with {percent(_mean_fertility(comparison), 1)} tokens for the same text"
     return f"{told}: {claim.verdict}"
 
 
@@ -504,11 +512,18 @@ def _mean_fertility(comparison: Comparison) -> float:
     return float(np.mean([line.fertility for line in comparison.identity])) if comparison.identity else 0.0
 
 
-def _percent(log: float) -> str:
-    return f"{np.expm1(log):+.1%}"
+def percent(log: float, digits: int = 2) -> str:
+    """Write a log ratio as a relative difference."""
+    return f"{np.expm1(log):+.{digits}%}"
 
 
-def _interval(estimate: Estimate) -> str:
+def bounds(estimate: Estimate, digits: int = 2) -> str:
+    """Write the interval of an estimate of a log ratio, as relative differences, or how well it is known."""
     if estimate.low is None or estimate.high is None:
-        return "[one process: no interval]"
-    return f"[{np.expm1(estimate.low):+.1%}, {np.expm1(estimate.high):+.1%}]"
+        return f"(one {estimate.unit if estimate.count < 2 else 'process'}: no interval)"
+    return estimate.known_to() or f"[{percent(estimate.low, digits)}, {percent(estimate.high, digits)}]"
+
+
+def interval(estimate: Estimate, digits: int = 2) -> str:
+    """Write an estimate of a log ratio with its interval, as relative differences; of one not known, only that."""
+    return estimate.known_to() or f"{percent(estimate.value, digits)} {bounds(estimate, digits)}"

@@ -376,10 +376,13 @@ def factors(
     if Factor.CONTEXT_COST in factors_of:
         places = [place for place, factor in enumerate(factors_of) if factor in STEP_PARTS]
         step = line(STEP, *places)
-        errors = [x.effect.error for x in (lines[place] for place in places) if not x.by_design]
-        known = [error for error in errors if error is not None]
-        if step.effect.error is not None and known:
-            told_apart = step.effect.error >= CLEARLY * min(known)
+        parts = [lines[place].effect for place in places if not lines[place].by_design]
+        known = [part.error for part in parts if part.error is not None]
+        if len(found) >= FEWEST_JUDGING and step.effect.error is not None and known:
+            if step.effect.error < CLEARLY * min(known):
+                told_apart = False
+            elif not any(part.known_to() for part in parts):
+                told_apart = True
     return Factors(
         lines=tuple(lines), step=step, step_told_apart=told_apart, notes=tuple(dict.fromkeys([*notes, *said]))
     )
@@ -547,6 +550,7 @@ RESIDUAL, STEP = "residual", "decode step"
 # is not how well their sum is, at the contexts that were measured.
 STEP_PARTS = (Factor.STEP_COST, Factor.CONTEXT_COST, Factor.ADAPTER)
 CLEARLY = 0.5  # of a part's error, at most, is the sum's: errors from five processes differ by a third by chance alone
+FEWEST_JUDGING = 3  # processes: the errors of two are too uncertain to be held against each other
 SAME_TOKENS = "the same by design: one tokenizer, so the same tokens"
 STEADY_CLOCK = 0.003  # standard deviation of ln clock within an item, below which it tells nothing
 REMARKS = {

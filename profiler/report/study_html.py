@@ -8,26 +8,25 @@ from typing import Any
 import numpy as np
 
 from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.analysis.study import Comparison, StudyReport
+from tokprof.profiler.analysis.study import Comparison, StudyReport, interval, percent
 from tokprof.profiler.analysis.study_parts import STEP_PARTS, FactorLine
 from tokprof.profiler.errors import MeasurementError, new_file
 from tokprof.profiler.record import PhaseDiff
 from tokprof.profiler.report.page import FONT, INK, LINE, STYLE, plain
 from tokprof.profiler.report.study_text import (
+    LOG_PARTS,
     NATURAL,
     RATES,
     design_line,
+    factor_seconds,
     factor_words,
-    interval,
     joined_step,
-    log_share,
+    log_part,
     margin,
     natural_rows,
     natural_words,
-    percent,
     rate_rows,
     scatter_line,
-    tells,
     told_factors,
     verdict,
     what,
@@ -89,12 +88,13 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         if any(line.exposure == side for line in report.fertility)
     )
 
+    band = "No margin is drawn" if report.margin_log is None else "The grey band is the margin"
     section(
         "claims",
         "Does it take longer?",
         "Time per byte of the same text against the base, with 95 % intervals over processes (over languages for "
-        "claims about a class), each claim's own; the verdicts are corrected for all. The grey band is the margin of "
-        f"equivalence, {margin(report)}: {report.margin_reason}.",
+        f"claims about a class), each claim's own; the verdicts are corrected for all. {band}: {margin(report)} "
+        f"({report.margin_reason}).",
         f"{_claims(report)}<p>{html.escape(scatter_line(report))}</p>",
     )
     section(
@@ -103,6 +103,7 @@ def _sections(report: StudyReport, divisions: dict[str, str]) -> list[str]:
         "From the base's seconds per KB (prompt and text) to each arm's, divided among the factors of the time model "
         "by Shapley's rule: orange adds time, green takes it away. The residual is what the model does not explain. "
         "These are means of all samples; the claims go by the middle of the blocks, which late samples move less. "
+        "An arm of which a factor is not known is in the table only. "
         "Prefill and decode, at the foot of each arm in the table, divide the same difference by the log-mean.",
         _factors(report),
     )
@@ -232,24 +233,43 @@ def _figure(rows: Sequence[Any], axis: str, *, row_height: int = 20, **more: Any
 
 
 def _dots(made: Any, rows: Sequence[Any], estimates: Sequence[Estimate], colours: Sequence[str]) -> None:
+    """Draw estimates with their intervals; of one that is not known, the words that say so instead."""
     from bokeh.models import ColumnDataSource
 
     def relative(value: float | None) -> float:
         return float("nan") if value is None else 100 * float(np.expm1(value))
 
+    every = list(zip(rows, estimates, colours, strict=True))
+    known = [(row, estimate, colour) for row, estimate, colour in every if not estimate.known_to()]
     source = ColumnDataSource(
         {
-            "row": list(rows),
-            "value": [relative(e.value) for e in estimates],
-            # An interval that tells nothing would leave the others no room; the words beside it say how wide it is.
-            "low": [relative(e.low if tells(e) else None) for e in estimates],
-            "high": [relative(e.high if tells(e) else None) for e in estimates],
-            "colour": list(colours),
-            "text": [interval(e) for e in estimates],
+            "row": [row for row, _, _ in known],
+            "value": [relative(e.value) for _, e, _ in known],
+            "low": [relative(e.low) for _, e, _ in known],
+            "high": [relative(e.high) for _, e, _ in known],
+            "colour": [colour for _, _, colour in known],
+            "text": [interval(e) for _, e, _ in known],
         }
     )
     made.segment("low", "row", "high", "row", color="colour", line_width=2, source=source)
     made.scatter("value", "row", color="colour", size=8, source=source)
+    if len(known) < len(every):
+        others = [(row, words) for row, estimate, _ in every if (words := estimate.known_to())]
+        unknown = {"row": [row for row, _ in others], "text": [words for _, words in others]}
+        _words(made, ColumnDataSource(unknown | {"beside": [0.0] * len(others)}))
+
+
+def _words(made: Any, source: Any) -> None:
+    made.text(
+        x="beside",
+        y="row",
+        text="text",
+        x_offset=6,
+        text_baseline="middle",
+        text_font_size="11px",
+        text_color=INK,
+        source=source,
+    )
 
 
 def _zero(made: Any, margin: float | None = None) -> None:
@@ -369,8 +389,11 @@ def _waterfalls(report: StudyReport) -> Any:
     base = per_kb * report.base_seconds_per_item
     rows, left, right, colours, texts = [], [], [], [], []
     for comparison in report.comparisons:
+        drawn = _drawn_factors(comparison)
+        if not drawn or any(line.effect.known_to() for line in drawn):
+            continue
         at = 0.0
-        for line in _drawn_factors(comparison):
+        for line in drawn:
             change = per_kb * line.seconds
             rows.append((comparison.arm, line.factor))
             left.append(min(at, at + change))
@@ -378,12 +401,11 @@ def _waterfalls(report: StudyReport) -> Any:
             colours.append(SLOWER if change > 0 else FASTER)
             texts.append(f"{change:+.4f}")
             at += change
-        if comparison.factors:
-            rows.append((comparison.arm, "in all"))
-            left.append(min(at, 0.0))
-            right.append(max(at, 0.0))
-            colours.append(TOTAL)
-            texts.append(f"{at:+.4f}, so {base + at:.3f} s/KB")
+        rows.append((comparison.arm, "in all"))
+        left.append(min(at, 0.0))
+        right.append(max(at, 0.0))
+        colours.append(TOTAL)
+        texts.append(f"{at:+.4f}, so {base + at:.3f} s/KB")
     if not rows:
         return None
     made = _figure(rows, f"seconds per KB more than the base, which takes {base:.3f}")
@@ -391,16 +413,7 @@ def _waterfalls(report: StudyReport) -> Any:
     bars = {"row": rows, "left": left, "right": right, "colour": colours, "text": texts}
     source = ColumnDataSource(bars | {"beside": [max(0.0, end) for end in right]})
     made.hbar(y="row", left="left", right="right", height=0.7, color="colour", source=source)
-    made.text(
-        x="beside",
-        y="row",
-        text="text",
-        x_offset=6,
-        text_baseline="middle",
-        text_font_size="11px",
-        text_color=INK,
-        source=source,
-    )
+    _words(made, source)
     lowest, highest = min(0.0, *left), max(0.0, *right)
     made.x_range.start = lowest - 0.02 * (highest - lowest)
     made.x_range.end = highest + 0.3 * (highest - lowest)  # room for the words beside the longest bar
@@ -414,12 +427,12 @@ def _factors(report: StudyReport) -> str:
         joined = joined_step(comparison)
         own = [*told_factors(comparison), *([] if joined is None else [joined]), *comparison.phases]
         for place, line in enumerate(own):
-            seconds = f"{1000 * line.seconds / report.bytes_per_item:+.4f}"
+            seconds = factor_seconds(line, 1000 / report.bytes_per_item)
             arm = "" if place else comparison.arm
-            rows.append((arm, line.factor, seconds, log_share(line.effect), line.remark))
+            rows.append((arm, line.factor, seconds, log_part(line.effect), line.remark))
         words += factor_words(comparison)
     told = "".join(f"<p>{html.escape(line)}</p>" for line in dict.fromkeys(words))
-    return _html_table(("arm", "factor", "s/KB", "share of ln ratio [95 %]", ""), rows) + told if rows else ""
+    return _html_table(("arm", "factor", "s/KB", LOG_PARTS, ""), rows) + told if rows else ""
 
 
 _PAGE = """<!doctype html>

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tokprof.profiler.analysis.fertility import made_languages
-from tokprof.profiler.analysis.stats import Estimate
-from tokprof.profiler.analysis.study import EVERY, Claim, Comparison, StudyReport
+from tokprof.profiler.analysis.stats import TELLING, Estimate
+from tokprof.profiler.analysis.study import EVERY, Claim, Comparison, StudyReport, interval, percent
 from tokprof.profiler.analysis.study_parts import STEP_PARTS, FactorLine, IdentityLine
 from tokprof.profiler.report.text import notes_text, quantity
 from tokprof.profiler.report.timeline_text import print_phase
@@ -19,7 +19,7 @@ from tokprof.profiler.studies import ArmRole, Exposure, Plan
 
 LEDGER_LINES = 6
 FACTOR_TABLES = 3  # in short: of so many arms that differ
-UNKNOWN = float(np.log(4))  # a bound beyond it, and the estimate tells nothing
+LOG_PARTS = "100 ln(arm / base), 95 %"
 
 
 def print_study(report: StudyReport, console: Console, *, full: bool = False) -> None:
@@ -122,14 +122,25 @@ def print_plan(plan: Plan, outlook: Outlook, console: Console) -> None:
         console.print(Text(f"  {word:<12}{meaning}"))
     log = outlook.detectable_log
     found = (
-        "; one process gives no interval"
+        ""
         if log is None
         else f", finding differences of ±{np.expm1(log):.2%} with 80 % power by one claim alone, if this "
         "machine is as noisy as the one the defaults come from"
     )
     expected = f"about {duration(outlook.expected_s)} (a guess by the models' sizes, put right as blocks are measured)"
     console.print(Text(f"  expected: {expected}{found}"))
+    if warning := few_processes(plan.process_count):
+        console.print(Text(f"  {warning}", style="yellow"))
     console.print()
+
+
+def few_processes(count: int) -> str:
+    """Warn that intervals over so few processes tell next to nothing; empty where they tell something."""
+    if count > 2:
+        return ""
+    if count == 1:
+        return "one process gives no interval, so it tells no effect from noise; pass -P 5"
+    return "2 processes tell next to nothing: their intervals are 7 times as wide as those of 5; pass -P 5"
 
 
 def duration(seconds: float) -> str:
@@ -148,27 +159,6 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
-def percent(log: float, digits: int = 2) -> str:
-    """Write a log ratio as a relative difference."""
-    return f"{np.expm1(log):+.{digits}%}"
-
-
-def tells(estimate: Estimate) -> bool:
-    """Say whether an estimate has an interval that is not too wide to tell anything."""
-    return estimate.low is not None and estimate.high is not None and max(-estimate.low, estimate.high) <= UNKNOWN
-
-
-def interval(estimate: Estimate) -> str:
-    """Write an estimate of a log ratio with its interval, as relative differences."""
-    if estimate.low is None or estimate.high is None:
-        unit = estimate.unit if estimate.count < 2 else "process"
-        return f"{percent(estimate.value)} (one {unit}: no interval)"
-    if not tells(estimate):
-        factor = np.exp(max(-estimate.low, estimate.high))
-        return f"{percent(estimate.value, 0)} (known to a factor of {factor:.1g} only)"
-    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
-
-
 def design_line(report: StudyReport) -> str:
     """Say in one line what was measured how often."""
     marked = f", {report.marked_count} of them marked" if report.marked_count else ""
@@ -178,14 +168,15 @@ def design_line(report: StudyReport) -> str:
         counted(report.sample_count, "sample"),
     )
     return (
-        f"{report.device} · base {report.base} · {', '.join(counts)}{marked} · equivalence within {margin(report)} "
+        f"{report.device} · base {report.base} · {', '.join(counts)}{marked} · {margin(report)} "
         f"({report.margin_reason}) · {counted(report.claim_count, 'claim')}, whose verdicts are Holm-corrected"
     )
 
 
 def margin(report: StudyReport) -> str:
-    """Write the margin of equivalence."""
-    return f"±{np.expm1(report.margin_log):.2%}"
+    """Say within what arms are called equivalent, if they can be."""
+    log = report.margin_log
+    return "equivalence cannot be told" if log is None else f"equivalence within ±{np.expm1(log):.2%}"
 
 
 def scatter_line(report: StudyReport) -> str:
@@ -223,17 +214,18 @@ def _claim_table(report: StudyReport, *, full: bool) -> Table:
             if not (full or comparison.role != ArmRole.AGAIN or _is_whole(claim)):
                 continue
             effect = claim.detectable_log
-            found = "" if effect is None or effect > UNKNOWN else f"±{np.expm1(effect):.2%}"
+            found = "" if effect is None or effect > TELLING else f"±{np.expm1(effect):.2%}"
             name = Text.assemble(f"{claim.arm} ", (what(claim), "dim"))
             words = verdict(claim.verdict, claim.estimate, report.margin_log, "claims")
             table.add_row(name, interval(claim.estimate), *([found] if full else []), Text(words))
     return table
 
 
-def verdict(word: str, estimate: Estimate, margin: float, family: str) -> str:
+def verdict(word: str, estimate: Estimate, margin: float | None, family: str) -> str:
     """Return a verdict; where its interval alone would tell more, with what withholds that: the rest of its family."""
     low, high = estimate.low, estimate.high
-    alone = low is not None and high is not None and (low > 0 or high < 0 or (low > -margin and high < margin))
+    alone = low is not None and high is not None and (low > 0 or high < 0)
+    alone |= low is not None and high is not None and margin is not None and low > -margin and high < margin
     return f"{word} among all {family}" if alone and word == "inconclusive" else word
 
 
@@ -272,7 +264,10 @@ def factor_words(comparison: Comparison) -> list[str]:
     if (step := joined_step(comparison)) is not None:
         parts = " and ".join(line.factor for line in told_factors(comparison) if line.factor in STEP_PARTS)
         if comparison.step_told_apart is None:
-            why = f"one process cannot tell how well each is known, nor their sum, the {step.factor}"
+            if step.effect.count < 2:
+                why = f"one process cannot tell how well each is known, nor their sum, the {step.factor}"
+            else:
+                why = f"these {step.effect.count} processes cannot tell them apart; their sum is the {step.factor}"
         else:
             why = "these contexts hardly tell them apart (where one comes out higher, the other comes out lower); "
             why += f"their sum, the {step.factor}, is known better, with at most half the error of either"
@@ -282,31 +277,34 @@ def factor_words(comparison: Comparison) -> list[str]:
 
 def _factor_table(comparison: Comparison) -> Table:
     title = f"{comparison.arm}: what the difference is due to (Shapley), per excerpt"
-    table = _table(title, "factor", ["seconds", "share of ln ratio, 95 %"], "")
+    table = _table(title, "factor", ["seconds", LOG_PARTS], "")
     for line in told_factors(comparison):
-        table.add_row(line.factor, f"{line.seconds:+.4f}", log_share(line.effect), Text(line.remark, style="dim"))
+        table.add_row(line.factor, factor_seconds(line), log_part(line.effect), Text(line.remark, style="dim"))
     whole = [sum(values) for values in zip(*((x.seconds, x.effect.value) for x in comparison.factors), strict=True)]
     remark = f"of mean times, so {percent(whole[1])}; the claims above go by the middle of the blocks"
-    table.add_row("sum", f"{whole[0]:+.4f}", f"{whole[1]:+.2%}", Text(remark, style="dim"))
+    table.add_row("sum", f"{whole[0]:+.4f}", f"{100 * whole[1]:+.2f}", Text(remark, style="dim"))
     if (step := joined_step(comparison)) is not None:
-        table.add_row(step.factor, f"{step.seconds:+.4f}", log_share(step.effect), Text(step.remark, style="dim"))
+        table.add_row(step.factor, factor_seconds(step), log_part(step.effect), Text(step.remark, style="dim"))
     table.add_section()
     for line in comparison.phases:
         table.add_row(
-            line.factor, f"{line.seconds:+.4f}", log_share(line.effect), Text(f"{line.remark} (log-mean)", style="dim")
+            line.factor, factor_seconds(line), log_part(line.effect), Text(f"{line.remark} (log-mean)", style="dim")
         )
     return table
 
 
-def log_share(effect: Estimate) -> str:
-    """Write a share of a log ratio as it is: shares add up, relative differences would not."""
+def log_part(effect: Estimate) -> str:
+    """Write a part of 100 ln(arm / base) as it is: parts add up, relative differences would not."""
     if effect.value == effect.low == effect.high == 0:
         return "0 exactly"
     if effect.low is None or effect.high is None:
-        return f"{effect.value:+.2%} (one {effect.unit}: no interval)"
-    if effect.high - effect.low > 2 * UNKNOWN:
-        return f"{effect.value:+.0%} (not known)"
-    return f"{effect.value:+.2%} [{effect.low:+.2%}, {effect.high:+.2%}]"
+        return f"{100 * effect.value:+.2f} (one {effect.unit}: no interval)"
+    return effect.known_to() or f"{100 * effect.value:+.2f} [{100 * effect.low:+.2f}, {100 * effect.high:+.2f}]"
+
+
+def factor_seconds(line: FactorLine, scale: float = 1.0) -> str:
+    """Write a factor's seconds, ``scale`` times; empty where its part of the difference is not known."""
+    return "" if line.effect.known_to() else f"{scale * line.seconds:+.4f}"
 
 
 RATES = ("tokens/s", "bytes/s", "lexemes/s", "s/task", "tokens/KB", "tokens/lexeme")
@@ -350,7 +348,7 @@ def _identity_table(title: str, lines: Sequence[IdentityLine], *, against_base: 
     return table
 
 
-def _language_table(comparison: Comparison, margin: float) -> Table:
+def _language_table(comparison: Comparison, margin: float | None) -> Table:
     table = _table(f"{comparison.arm} against the base, by language", "language", ["difference, 95 %"], "")
     for line in comparison.languages:
         name = Text.assemble(f"{line.language} ", (line.exposure, "dim"))

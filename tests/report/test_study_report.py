@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tokprof.profiler.analysis import stats
-from tokprof.profiler.analysis.study import analyze_study
+from tokprof.profiler.analysis.study import analyze_study, interval
 from tokprof.profiler.analysis.study_parts import NaturalLine
 from tokprof.profiler.measure.schedule import units
-from tokprof.profiler.report.study_html import _waterfalls, write_study_page
-from tokprof.profiler.report.study_text import Outlook, interval, print_plan, print_study, verdict
+from tokprof.profiler.report.study_html import _claim_figure, _waterfalls, write_study_page
+from tokprof.profiler.report.study_text import Outlook, print_plan, print_study, verdict
 from tokprof.profiler.report.terminal import open_console
 from tokprof.profiler.studies import ArmRole, load_plan
 from tokprof.profiler.study_samples import load_study
@@ -60,16 +60,17 @@ def test_with_another_tokenizer_the_difference_is_split_by_language_and_in_the_m
     assert "scatter of" not in words  # no item comes twice
 
 
-def test_shares_of_the_log_ratio_add_up_and_what_cannot_differ_is_nothing_exactly(printed):
+def test_parts_of_the_log_ratio_add_up_and_what_cannot_differ_is_nothing_exactly(printed):
     report = analyze_study(study_of(plan_of(ArmRole.TUNED), lambda arm, _: 0.05 * (arm == "tuned"), noise=0.001))
     table = printed(report).partition("what the difference is due to")[2].partition("decode, side by side")[0]
     assert "+0.0000" not in table
     assert "N_in and N_out: the same by design: one tokenizer, so the same tokens" in table
     factors, _, phases = table.partition(" sum ")
-    phases = re.sub(r" decode step \S+ \S+% \[\S+ \S+\]", "", phases)  # a sum of two of the factors
-    total = float(re.match(r"\+[\d.]+ ([+-][\d.]+)%", phases)[1])
-    for shares in (re.findall(r"([+-]\d+\.\d\d)% \[", part) for part in (factors, phases)):
-        assert sum(map(float, shares)) == pytest.approx(total, abs=0.03)
+    phases = re.sub(r" decode step \S+ \S+ \[\S+ \S+\]", "", phases)  # a sum of two of the factors
+    total = float(re.match(r"\+[\d.]+ ([+-][\d.]+) of mean times", phases)[1])
+    assert "factor seconds 100 ln(arm / base), 95 %" in factors
+    for parts in (re.findall(r"([+-]\d+\.\d\d) \[", part) for part in (factors, phases)):
+        assert sum(map(float, parts)) == pytest.approx(total, abs=0.03)
     assert total == pytest.approx(5, abs=0.3)
 
 
@@ -80,7 +81,9 @@ def test_a_verdict_says_when_its_family_withholds_what_the_interval_shows():
     assert verdict("effect", known, 0.001, "claims") == "effect"
     wide = stats.student([-0.10, 0.12, 0.01])
     assert verdict("inconclusive", wide, 0.001, "claims") == "inconclusive"
-    assert interval(stats.student([-2.0, 2.0, 0.3])).endswith("only)")
+    assert interval(stats.student([-2.0, 2.0, 0.3])) == "known to a factor of 100 only"
+    assert interval(stats.student([-9.0, 9.0, 0.3])) == "known to a factor of over 1,000 only"
+    assert interval(stats.student([1.60, 1.61, 1.62])).startswith("+400.28% [+")  # large, and known well
     assert interval(stats.student([0.1])) == "+10.52% (one process: no interval)"
     assert interval(stats.over_languages([[0.1, 0.1, 0.1]])) == "+10.52% (one process: no interval)"
     assert interval(stats.over_languages([[0.1], [0.1]])) == "+10.52% (one language: no interval)"
@@ -92,6 +95,43 @@ def test_a_study_on_a_busy_machine_says_so_in_its_answer():
     marked = replace(study.samples, mark=np.ones_like(study.samples.mark))
     count = len(marked)
     assert f"{count} of {count} samples are marked" in analyze_study(replace(study, samples=marked)).sentences[1]
+
+
+def test_of_what_is_not_known_no_figure_is_printed_or_drawn(printed, tmp_path):
+    pytest.importorskip("bokeh")
+    from bokeh.models import BoxAnnotation
+
+    plan = plan_of(ArmRole.AGAIN, ArmRole.TUNED, process_count=2)
+    report = analyze_study(study_of(plan, noise=0.5))
+    assert report.margin_log is None
+    assert all("equivalent" not in claim.verdict for c in report.comparisons for claim in c.claims)
+    words = printed(report)
+    assert "equivalence cannot be told (A/A is not known to be zero within ±100%; ±1.00% was asked for)" in words
+    assert "cannot be told, the difference is known to a factor of over 1,000 only: inconclusive" in words
+    assert "shows a difference known to a factor of 100 only" in words
+    assert "context cost known to a factor of" in words  # without seconds that look exact
+    assert "step cost and context cost: these 2 processes cannot tell them apart" in words
+    assert _waterfalls(report) is None
+    figure = _claim_figure(report)
+    assert not [one for one in figure.center if isinstance(one, BoxAnnotation)]
+    dots, unknown = figure.renderers[1].data_source.data, figure.renderers[2].data_source.data
+    assert dots["row"] == [("base again", "unseen less seen"), ("tuned", "unseen less seen")]
+    assert len(unknown["row"]) == 10
+    assert all(text.startswith("known to a factor of") for text in unknown["text"])
+    write_study_page(report, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "No margin is drawn: equivalence cannot be told" in page
+    assert "The grey band" not in page
+
+
+@pytest.mark.parametrize(("count", "warning"), [(1, "one process gives no"), (2, "2 processes tell next to"), (3, "")])
+def test_a_plan_of_too_few_processes_warns_and_names_the_way_out(capsys, count, warning):
+    counts = {"block_count": 9, "natural_block_count": 0, "sample_count": 9, "finished_block_count": 0}
+    outlook = Outlook(folder=Path("s"), expected_s=1.0, detectable_log=None, **counts)
+    print_plan(plan_of(ArmRole.TUNED, process_count=count), outlook, open_console())
+    words = " ".join(capsys.readouterr().out.split())
+    assert warning in words
+    assert ("pass -P 5" in words) is bool(warning)
 
 
 def bars_of(report):
