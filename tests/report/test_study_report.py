@@ -1,5 +1,6 @@
 """The report of ``tokprof attribute`` as text and page: what it says, and that a stranger's names steer nothing."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from tokprof.profiler.analysis import stats
-from tokprof.profiler.analysis.study import analyze_study, interval
+from tokprof.profiler.analysis.study import EVERY, analyze_study, interval
 from tokprof.profiler.analysis.study_parts import NaturalLine
+from tokprof.profiler.commands.attribute import as_text
 from tokprof.profiler.measure.schedule import units
 from tokprof.profiler.report.study_html import _claim_figure, _waterfalls, write_study_page
 from tokprof.profiler.report.study_text import Outlook, print_plan, print_study, verdict
@@ -265,6 +267,37 @@ def test_a_recorded_study_in_short_is_some_80_lines_and_in_full_has_every_table(
     ):
         assert told in words
     assert "+0.0%\n" not in words  # answers that the limit alone made equally long
+
+
+def test_the_recorded_report_and_what_is_said_of_it_are_of_todays_analysis():
+    root = Path(__file__).parents[2]
+    folder = root / "benchmarks" / "results" / "cpu-2core-amd-epyc" / "study"
+    plan = load_plan(folder)
+    report = analyze_study(load_study(folder, units(plan), plan))
+    kept, now = json.loads((folder / "report.json").read_text()), json.loads(as_text(report))
+    assert kept.keys() == now.keys()
+    assert kept["sentences"] == now["sentences"]
+    for a, b in zip(kept["comparisons"], now["comparisons"], strict=True):
+        for lines in ("claims", "factors", "phases"):
+            for one, other in zip(a[lines], b[lines], strict=True):
+                ends = [x["estimate" if lines == "claims" else "effect"] for x in (one, other)]
+                assert (ends[0] is None) is (ends[1] is None)
+                if ends[0] is not None:
+                    bounds = [[end[key] for key in ("value", "low", "high")] for end in ends]
+                    assert bounds[0] == pytest.approx(bounds[1], abs=1e-6)
+    words = " ".join((root / "docs" / "findings.md").read_text().split())
+
+    def said(estimate):
+        value, *ends = (f"{100 * np.expm1(x):+.1f}" for x in (estimate.value, estimate.low, estimate.high))
+        return f"{value} % [{', '.join(ends)}]"
+
+    arms = {comparison.arm: comparison for comparison in report.comparisons}
+    factors = {line.factor: line.effect for line in arms["adapter"].factors}
+    claims = {(c.arm, c.quantity, c.scope): c.estimate for one in report.comparisons for c in one.claims}
+    told = [factors["adapter"], factors["prefill cost"], claims["placebo", "prefill", EVERY]]
+    told += [claims[arm, "total", EVERY] for arm in ("base again", "tuned", "control", "placebo", "adapter")]
+    for estimate in told:
+        assert said(estimate) in words
 
 
 def test_answers_that_the_limit_cut_off_are_not_compared(printed, tmp_path):
