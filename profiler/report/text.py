@@ -1,5 +1,7 @@
 """Summaries for a terminal, through rich. Names that come from models and traces are never read as markup."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console, ConsoleRenderable, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -12,12 +14,12 @@ ABSENT = "not measured"
 NO_FLOOR = "–"
 WHOLE = 0.9995  # of a group's time: of kernels with a floor, when that of all is known
 LOPSIDED = 0.1  # of half an interval: with less, it is written with one half-width
+LEAST_NAME, MOST_NAME, LEAST_CATEGORY = 19, 72, 11  # columns of a kernel's name, and of its category
 ON_A_GPU = ("host issue time", "mean SM clock, by NVML", "SM clock, by the device", "  after it, beside NVML's")
 
 
 def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
     """Lay out the answer of ``tokprof profile`` in ``width`` columns: each phase, its kernels, the host, the notes."""
-    name_width = max(20, min(72, width - 56))
     parts: list[ConsoleRenderable] = [
         Text.assemble((summary.model, "bold")),
         Text(f"{summary.device} · fingerprint {summary.fingerprint}"),
@@ -30,13 +32,13 @@ def summary_text(summary: Summary, width: int = 100) -> ConsoleRenderable:
     limited = any(kernel.limit is not None for phase in summary.phases for kernel in phase.kernels)
     for phase in summary.phases:
         if phase.kernels:
-            parts += [Text(""), _kernel_table(phase, max(20, name_width - 27) if limited else name_width, limited)]
+            parts += [Text(""), _kernel_table(phase, width, limited)]
             if phase.profiled_steps:
                 parts.append(Text(f"of {phase.phase} steps {phase.profiled_steps}", style="dim"))
     if limited:
         parts.append(Text(FLOORS_BY.format(summary.ceiling), style="dim"))
     if summary.frames:
-        parts += [Text(""), _host_table(summary, name_width + 32)]
+        parts += [Text(""), _host_table(summary, max(52, min(104, width - 24)))]
     parts += [Text(""), *_pass_lines(summary)]
     if summary.notes:
         parts += [Text(""), notes_text(summary.notes)]
@@ -188,27 +190,37 @@ def at_least(limit: KernelLimit) -> str:
     return "" if limit.known_share > WHOLE else "≥ "
 
 
-def _kernel_table(phase: PhaseSummary, name_width: int, limited: bool) -> Table:
-    title = f"heaviest in {phase.phase}"
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(title, width=name_width, no_wrap=True, overflow="ellipsis")
-    table.add_column("category", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("time a step" if phase.phase is Phase.DECODE else "time", justify="right", no_wrap=True)
-    table.add_column("launches", justify="right", no_wrap=True)
+def _kernel_table(phase: PhaseSummary, width: int, limited: bool) -> Table:
+    """List the heaviest kernels in ``width`` columns: names and categories are cut there, figures never."""
+    figures = {
+        "share": [f"{kernel.share:.1%}" for kernel in phase.kernels],
+        "time a step" if phase.phase is Phase.DECODE else "time": [
+            ABSENT if kernel.time_us_per_span is None else _microseconds(kernel.time_us_per_span)
+            for kernel in phase.kernels
+        ],
+        "launches": [f"{kernel.count_per_span:,.4g}" for kernel in phase.kernels],
+    }
     if limited:
-        table.add_column("floor", justify="right", no_wrap=True)
-        table.add_column("of ceiling", justify="right", no_wrap=True)
-    for kernel in phase.kernels:
-        table.add_row(
-            Text(kernel.name),
-            Text(kernel.category),
-            f"{kernel.share:.1%}",
-            ABSENT if kernel.time_us_per_span is None else _microseconds(kernel.time_us_per_span),
-            f"{kernel.count_per_span:,.4g}",
-            *((floor_text(kernel.limit), reached_text(kernel.limit)) if limited else ()),
-        )
+        figures["floor"] = [floor_text(kernel.limit) for kernel in phase.kernels]
+        figures["of ceiling"] = [reached_text(kernel.limit) for kernel in phase.kernels]
+    category_width = max(map(len, ["category", *(kernel.category for kernel in phase.kernels)]))
+    if width - 2 - category_width - _wide(figures) < LEAST_NAME:
+        category_width = min(category_width, LEAST_CATEGORY)
+    if width - 2 - category_width - _wide(figures) < LEAST_NAME:
+        del figures["launches"]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    name_width = max(LEAST_NAME, min(MOST_NAME, width - 2 - category_width - _wide(figures)))
+    table.add_column(f"heaviest in {phase.phase}", width=name_width, no_wrap=True, overflow="ellipsis")
+    table.add_column("category", width=category_width, no_wrap=True, overflow="ellipsis")
+    for title in figures:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row, kernel in enumerate(phase.kernels):
+        table.add_row(Text(kernel.name), Text(kernel.category), *(cells[row] for cells in figures.values()))
     return table
+
+
+def _wide(columns: Mapping[str, Sequence[str]]) -> int:
+    return sum(2 + max(map(len, [title, *cells])) for title, cells in columns.items())
 
 
 def _steps(phase: PhaseSummary) -> str:

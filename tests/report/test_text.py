@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tokprof.profiler.analysis.summary import Estimate, KernelShare, PhaseSummary, Summary
-from tokprof.profiler.record import DecodeMode, Note, Phase, Stop, StopRule
+from tokprof.profiler.record import DecodeMode, KernelLimit, Note, Phase, Stop, StopRule
 from tokprof.profiler.report.text import estimate, print_summary, quantity, short_frame
 
 
@@ -49,6 +49,18 @@ def test_it_fits_the_terminal_without_breaking_a_table_row(width):
     row = next(line for line in text.splitlines() if "void k<" in line)
     assert "embedding/sampling" in row
     assert "50.0%" in row
+
+
+def test_beside_floors_figures_stay_whole_and_names_give_way():
+    limit = KernelLimit(floor_us=98_765.4, reached=0.63, bound="compute", known_share=0.5)
+    phase = a_phase(kernels=(replace(a_phase().kernels[0], limit=limit),))
+    for width in (80, 100, 160):
+        text = printed(a_summary(phases=(phase,)), width)
+        assert max(map(len, text.splitlines())) <= width
+        (row,) = (line for line in text.splitlines() if "void k<" in line)
+        for figure in ("50.0%", "123.5 ms", "≥ 98.77 ms", "≥ 63% compute"):
+            assert figure in row
+        assert ("20,000" in row or "2e+04" in row) == ("launches" in text)
 
 
 def test_foreign_names_are_text_not_markup():
