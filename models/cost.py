@@ -76,6 +76,8 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
         return readers[family](config)
     except KeyError as error:
         raise ModelError(f"a {family} configuration wants the key {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"a {family} configuration has a size that is none: {error}") from error
 
 
 def parameter_count(shape: ModelShape) -> int:

@@ -46,6 +46,8 @@ def nvml_stub(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     settings_file.write_text("")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_library))
     monkeypatch.setenv("TOKPROF_NVML_STUB", str(settings_file))
+    # Where to wake up costs milliseconds, as on some virtual machines, the sampler would stretch its period manifold.
+    monkeypatch.setenv("TOKPROF_SAMPLER_SHARE", "1")
 
     def write(**settings: object) -> None:
         fresh = settings_file.with_suffix(".new")

@@ -49,6 +49,7 @@ from tokprof.profiler.record import (
 # A working set so many times the last cache is read from the memory, up to the share that stays in the cache.
 MEMORY_OVER_CACHE = 4
 LEAST_LEFT = 0.01  # of a time: less than that, left over by the medians of kernels, goes to the gaps
+PROBE_FAILED = "probe-failed"  # code of the note of a calibration that lacks probes
 BUSY_MACHINE = "busy-machine"  # code of the note of a calibration beside which other programs ran
 
 
@@ -132,6 +133,9 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
     largest = max(_size(probe) for probe in reads)
     cache = calibration.cache_bytes or 0
     from_memory = [best(p) for p in reads if _size(p) >= min(largest, MEMORY_OVER_CACHE * cache or largest)]
+    # By what fits into it; without the whole sweep nobody knows how fast it is, and a floor too high is none.
+    lost = any(note.code == PROBE_FAILED and "memory" in note.message for note in calibration.notes)
+    from_cache = [best(p) for p in reads if _size(p) <= cache and not lost]
     products: dict[str, float] = {}
     for probe in calibration.probes:
         if probe.name.startswith("matrix product") and probe.dtype is not None:
@@ -144,11 +148,12 @@ def ceiling_of(calibration: Calibration) -> Ceiling:
         bandwidth_bytes_per_s=max(from_memory),
         flops_per_s=products,
         cache_bytes=cache,
-        cache_bandwidth_bytes_per_s=max(best(probe) for probe in reads),
+        cache_bandwidth_bytes_per_s=max(from_cache, default=None),
         memory_bytes=device.memory_bytes,
         sm_clock_hz=clocks[0] if clocks else None,
         measured=True,
         source=f"measured on this device on {calibration.created[:10]}{threads}"
+        + (", some probes of its memory failed" if lost else "")
         + (", whose cache could hold all that was read" if largest <= cache else "")
         + (", while other programs ran: calibrate again" if busy else ""),
     )

@@ -2,8 +2,9 @@
 
 ``python -m tokprof.profiler.sensors.sampler --pid PID --out FILE`` sleeps until the next deadline, reads, appends one
 row to the file and sleeps again. It never spins, and stretches its period when its own CPU time would pass
-:data:`CPU_BUDGET` of a core. It ends when the measured process ends, when its standard input closes (its parent died
-or wants it to stop), or on SIGTERM. When it is ready it writes the line ``ready`` to its standard output.
+:data:`CPU_BUDGET` of a core, or the share that ``TOKPROF_SAMPLER_SHARE`` of the environment allows. It ends when the
+measured process ends, when its standard input closes (its parent died or wants it to stop), or on SIGTERM. When it is
+ready it writes the line ``ready`` to its standard output.
 
 The file is a row of records, each a tag byte and a fixed binary layout, so that whatever ended the sampler, at most
 the last record is lost. :mod:`tokprof.profiler.sensors.samples` starts the process and reads the file. Nothing is
@@ -107,6 +108,7 @@ def sample(
 ) -> dict[str, Any]:
     """Append rows to the file descriptor until told to stop; return facts about the sampling itself."""
     asked_ns = period_ns if device is not None else host_period_ns
+    budget = _budget()
     # The first reading loads code and opens files; it would stand for the cost of all.
     host.read()
     if device is not None:
@@ -131,7 +133,7 @@ def sample(
             # A mean over about the last 16 rows: one expensive row must not halve the rate.
             cost_ns += (now_cpu_ns - cpu_ns - cost_ns) / min(count, 16)
             cpu_ns = now_cpu_ns
-            step_ns = min(max(asked_ns, int(cost_ns / CPU_BUDGET)), MAX_PERIOD_NS)
+            step_ns = min(max(asked_ns, int(cost_ns / budget)), MAX_PERIOD_NS)
             deadline_ns += step_ns
             now_ns = time.monotonic_ns()
             if deadline_ns < now_ns:  # the machine was away; missed rows are not made up for
@@ -148,6 +150,18 @@ def sample(
         "own_cpu_ns": time.process_time_ns() - begin_cpu_ns,
         "own_wall_ns": time.monotonic_ns() - begin_ns,
     }
+
+
+def _budget() -> float:
+    """Return the share of a core that the sampler may take; on a virtual machine to wake up can cost milliseconds."""
+    asked = os.environ.get("TOKPROF_SAMPLER_SHARE", str(CPU_BUDGET))
+    try:
+        share = float(asked)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        sys.exit(f"TOKPROF_SAMPLER_SHARE is {asked!r}, and wants a share of a core above 0 and up to 1")
+    return share
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:

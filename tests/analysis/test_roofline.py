@@ -233,6 +233,17 @@ def test_a_bandwidth_that_may_be_the_cache_s_says_so():
         assert ("whose cache could hold all that was read" in source) == said
 
 
+def test_how_fast_a_cache_is_tells_only_what_fits_into_it_and_a_whole_sweep():
+    whole = calibrated()
+    assert ceiling_of(whole).cache_bandwidth_bytes_per_s == 50e9
+    large = replace(whole, probes=tuple(p for p in whole.probes if p.working_set_bytes != 16))
+    assert ceiling_of(large).cache_bandwidth_bytes_per_s is None
+    note = Note(code="probe-failed", message="memory, Triton: not measured, or not all of it: no compiler")
+    broken = ceiling_of(replace(whole, notes=(note,)))
+    assert broken.cache_bandwidth_bytes_per_s is None
+    assert "some probes of its memory failed" in broken.source
+
+
 def test_what_could_lie_in_the_cache_is_bound_by_it_and_says_so():
     run = run_of()
     memory = replace(ceiling_of(calibrated()), cache_bytes=0, cache_bandwidth_bytes_per_s=None)

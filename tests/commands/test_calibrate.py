@@ -259,7 +259,7 @@ def test_no_measured_time_lies_below_its_floor(tmp_path):
     out = tmp_path / "run"
     done = tokprof(tmp_path, "profile", tmp_path / "model", *words, "--skip", "stacks", "--out", out)
     assert done.returncode == 0, done.stderr
-    for line in ("beside the limits measured on this device", "MFU", "MBU", "gap: matrix products"):
+    for line in ("beside the limits measured on this device", "MFU", "MBU", "gap of a step: matrix products"):
         assert line in done.stdout
     run = load_run(out)
     (kept,) = (tmp_path / "calibrations").iterdir()

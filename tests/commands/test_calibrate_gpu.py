@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tokprof.kernels import probes
+from tokprof.profiler.analysis.roofline import PROBE_FAILED
 from tokprof.profiler.commands import calibrate
 from tokprof.profiler.environment import cpu_device, environment
 from tokprof.profiler.errors import MeasurementError
@@ -86,7 +87,7 @@ def test_what_was_measured_is_kept_where_probes_fail_and_a_note_says_which(calib
     kept = calibrated(MEMORY, PRODUCTS, NO_COMPILER)
     assert [probe.name for probe in kept.probes] == ["memory read", "matrix product"]
     (note,) = kept.notes
-    assert note.code == calibrate.PROBE_FAILED
+    assert note.code == PROBE_FAILED
     assert note.message == "SM clock: not measured, or not all of it: Failed to find C compiler."
     assert "Failed to find C compiler" in capsys.readouterr().out
 
@@ -97,6 +98,16 @@ def test_a_calibration_that_lacks_probes_does_not_replace_one_that_has_them(cali
     assert f"probes failed, so the calibration of {whole.created[:10]} is kept" in capsys.readouterr().err
     assert load_calibration(tmp_path / "out.json").notes
     assert calibrated(MEMORY, PRODUCTS, NO_COMPILER).notes  # nothing that was there is lost with it
+
+
+def test_a_sweep_that_broke_off_does_not_replace_a_whole_one_but_a_late_driver_costs_nothing(calibrated):
+    small = replace(MEMORY, working_set_bytes=1 << 20)
+    drivers = replace(MEMORY, name=calibrate.DRIVERS_CLOCK, unit="Hz")
+    whole = calibrated(MEMORY, small, drivers)
+    assert calibrated(MEMORY, drivers, replace(NO_MEMORY, kind="memory, Triton")) == whole
+    late = calibrated(MEMORY, small, replace(NO_COMPILER, kind=calibrate.DRIVERS_CLOCK))
+    assert late != whole
+    assert late.notes
 
 
 def test_without_a_memory_probe_nothing_is_written(calibrated, tmp_path):

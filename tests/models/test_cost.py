@@ -131,6 +131,12 @@ def test_data_sheets_are_whole_and_near_names_are_offered():
         device("a100")
 
 
+@pytest.mark.parametrize("size", [0, -1, "wide"])
+def test_a_configuration_with_a_size_that_is_none_is_told(size):
+    with pytest.raises(ModelError, match="a mistral configuration has a size that is none"):
+        shape_of(dict(entry("tiny-mistral").config) | {"sliding_window": size})
+
+
 # ------------------------------------------------------------------------------------------------- calls of operators
 
 

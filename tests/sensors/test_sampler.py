@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tokprof.profiler.errors import FileFormatError
-from tokprof.profiler.sensors.host import HostReading
+from tokprof.profiler.sensors.host import HostReader, HostReading
 from tokprof.profiler.sensors.nvml import Reading
 from tokprof.profiler.sensors.sampler import MAGIC, pack_facts, pack_host, pack_power
 from tokprof.profiler.sensors.samples import SampleLog, SamplerProcess, read_samples
@@ -26,6 +26,12 @@ def watched() -> Iterator["subprocess.Popen[bytes]"]:
     yield child
     child.kill()
     child.wait()
+
+
+@pytest.fixture(autouse=True)
+def whatever_a_row_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it keep its period; tests of its cost take that back."""
+    monkeypatch.setenv("TOKPROF_SAMPLER_SHARE", "1")
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_samples_of_the_device_and_the_host_reach_the_columns(
     assert (np.diff(host.busy_ns) >= 0).all()
     assert (host.process_cpu_ns < 1e9).all()  # it sleeps
     assert log.facts["end"] == "stopped"
-    assert codes(log) <= {"sampling-stretched"}  # 20 ms are more than few cores are asked to give
+    assert codes(log) == set()
 
 
 def test_the_energy_counter_is_watched_only_for_who_wants_its_period(
@@ -85,7 +91,7 @@ def test_the_energy_counter_is_watched_only_for_who_wants_its_period(
 
 @pytest.mark.alone
 def test_a_power_wave_is_followed(nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
-    # A busy machine stretches the period to 100 ms; were half a wave twice that, all readings could meet its steps.
+    # Were half a wave a multiple of the period, all readings could meet its steps.
     nvml_stub(power_mw=100_000, high_power_mw=500_000, wave_ms=340)
     power = sampled(watched.pid, tmp_path / "samples", 1.6, period_ms=20).power
     assert power is not None
@@ -126,7 +132,7 @@ def test_samples_that_fail_in_the_middle_are_left_out_aloud(
     assert log.power is not None
     assert (log.power.sm_clock_mhz == 1410).all()
     assert np.diff(log.power.time_ns).max() > 150e6
-    assert codes(log) - {"sampling-stretched"} == {"nvml-rows-incomplete"}
+    assert codes(log) == {"nvml-rows-incomplete"}
 
 
 @pytest.mark.alone
@@ -247,11 +253,37 @@ def test_rows_can_be_read_while_they_are_written(watched: "subprocess.Popen[byte
 
 # --------------------------------------------------------------------------------------------------------------- cost
 
+
+def test_a_share_that_is_none_is_a_note(
+    watched: "subprocess.Popen[bytes]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKPROF_SAMPLER_SHARE", "much")
+    log = sampled(watched.pid, tmp_path / "samples", 0.3, use_nvml=False)
+    (note,) = (note for note in log.notes if note.code == "sampler-failed")
+    assert "TOKPROF_SAMPLER_SHARE is 'much', and wants a share of a core" in note.message
+
+
+@pytest.fixture
+def default_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sampler have its own budget, where that is enough for a row in five seconds."""
+    monkeypatch.delenv("TOKPROF_SAMPLER_SHARE")
+    host = HostReader(os.getpid())
+    costs_ms = []
+    for _ in range(4):
+        time.sleep(0.3)
+        begun_ns = time.process_time_ns()
+        host.read()
+        costs_ms.append((time.process_time_ns() - begun_ns) / 1e6)
+    if np.median(costs_ms) > 1:  # where everything is warm it is a fortieth of that
+        pytest.skip(f"to read after a rest costs {np.median(costs_ms):.1f} ms of CPU here: idle memory is taken away")
+
+
 BUSY = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
 
 
 @pytest.mark.alone
 @pytest.mark.slow
+@pytest.mark.usefixtures("default_share")
 def test_the_sampler_uses_less_than_a_hundredth_of_a_core(nvml_stub: Stub, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
@@ -263,11 +295,12 @@ def test_the_sampler_uses_less_than_a_hundredth_of_a_core(nvml_stub: Stub, tmp_p
     assert log.own_cpu_share is not None
     assert 0 < log.own_cpu_share < 0.01
     assert log.power is not None
-    assert len(log.power) > 30
+    assert len(log.power) > 3  # where a row costs much, few of them
 
 
 @pytest.mark.alone
 @pytest.mark.slow
+@pytest.mark.usefixtures("default_share")
 def test_a_slow_driver_stretches_the_period_instead_of_the_cost(
     nvml_stub: Stub, watched: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
@@ -277,7 +310,7 @@ def test_a_slow_driver_stretches_the_period_instead_of_the_cost(
     assert log.own_cpu_share < 0.01
     assert "sampling-stretched" in codes(log)
     assert log.power is not None
-    assert len(log.power) > 5
+    assert len(log.power) > 3
 
 
 def test_the_hot_process_loads_nothing_heavy() -> None:
