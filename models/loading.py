@@ -332,7 +332,7 @@ def _check_folder(folder: Path, *, weights_wanted: bool) -> None:
             f"{folder}: this is an adapter; name {base} instead (profile and attribute take the adapter by --adapter)"
         )
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no model here (config.json is missing)")
+        raise ModelError(f"{folder}: no model here (config.json is missing); {NAMED}")
     if weights_wanted and not any(folder.glob("*.safetensors")):
         pickled = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
         if pickled:
@@ -372,7 +372,9 @@ def _base_of(adapter: Path) -> str | None:
 
 def _check_adapter(folder: Path) -> None:
     if not (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{folder}: no PEFT adapter here (adapter_config.json is missing)")
+        raise ModelError(
+            f"{folder}: no PEFT adapter here (adapter_config.json is missing); name the folder that it was saved into"
+        )
     if not (folder / "adapter_model.safetensors").is_file():
         if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
             raise ModelError(

@@ -328,8 +328,10 @@ def heaviest_kernels(
     are the shares. What of their floors they reach is told of the times as measured. Of several processes they are
     means.
     """
-    scales = [one.kernel_scale for one in profiled]
-    known = None not in scales  # else a process has no clean time of its profiled steps, and shares are as profiled
+    scales = [scale for one in profiled if (scale := one.kernel_scale) is not None]
+    known = len(scales) == len(profiled)
+    if not known:  # a process has no clean time of its profiled steps: shares are as profiled
+        scales = [1.0] * len(profiled)
     time_ns: dict[str, float] = {}
     launches: Counter[str] = Counter()
     limits: dict[str, Array] = {}
@@ -342,7 +344,7 @@ def heaviest_kernels(
         of_names = None if floors is None else floors.sums(kernels.duration_ns, kernels.name, len(kernels.names))
         for code in np.flatnonzero(counts):
             name = kernels.names[code]
-            time_ns[name] = time_ns.get(name, 0.0) + float(sums[code]) * (scale or 1.0 if known else 1.0)
+            time_ns[name] = time_ns.get(name, 0.0) + float(sums[code]) * scale
             launches[name] += int(counts[code])
             if of_names is not None:
                 limits[name] = limits.get(name, 0.0) + of_names[:, code]

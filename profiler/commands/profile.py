@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokprof.profiler.errors import InputError, Interrupted, MeasurementError
+from tokprof.profiler.errors import InputError, Interrupted, MeasurementError, no_such
 from tokprof.profiler.record import DecodeMode, Outcome, PassKind, Run
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def profile(
     if prompt == "":
         raise InputError("--prompt '': an empty path; name a file or a folder, or leave --prompt out")
     if prompt not in (None, "-") and not Path(prompt).exists():
-        raise InputError(f"--prompt {prompt}: no such file or folder")
+        raise InputError(f"--prompt {no_such(Path(prompt), 'file or folder')}")
     check_model(model, weights=weights, dtype=dtype, attention=attention, adapter=adapter)
     place = out if out is not None else default_folder(model)
     with _standard_input(prompt) as source:
