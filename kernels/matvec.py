@@ -250,9 +250,10 @@ def _launch_in_parts(x: Tensor, weight: Tensor) -> tuple[tuple[int, int], int, d
     """Return the grid for several rows (outputs, then parts of the inputs), the inputs of a part, and the constants.
 
     To bring an int8 weight to the tensor cores takes some six of a thread's instructions (counted in the code compiled
-    for sm_90), of the nine for which an H100 would have the time, and more in a tile that is not full. One program, which also waits, does not keep up: two share a
-    multiprocessor, with full tiles. And a row of ``x`` has twice the bytes of a row of the weights. So where outputs
-    are too few, tiles are twice as tall, to read ``x`` half as often, and parts leave float32 sums for another launch.
+    for sm_90), of the nine for which an H100 would have the time, and more in a tile that is not full. One program,
+    which also waits, does not keep up: two share a multiprocessor, with full tiles. And a row of ``x`` has twice the
+    bytes of a row of the weights. So where outputs are too few, tiles are twice as tall, to read ``x`` half as often,
+    and parts leave float32 sums for another launch.
     """
     outputs, inputs = weight.shape
     programs, how = launch_for_some(x, weight)
